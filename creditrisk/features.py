@@ -171,7 +171,7 @@ def learn_bins(
     bad: np.ndarray,  # 1 or 0, one a loan
     column: Column,
     *,
-    quantiles: int = 20,  # candidate bins of a number
+    quantiles: int = 15,  # candidate bins of a number
     rows: int = RARE,  # loans that a bin needs
     bads: int = 5,  # bad loans that a bin of a number needs
     edges: list[float] | None = None,  # an analyst's edges, taken as they are

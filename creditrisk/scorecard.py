@@ -79,7 +79,7 @@ class Scorecard(ClassifierMixin, BaseEstimator):
         self,
         portfolio: Portfolio,
         *,
-        quantiles: int = 20,  # candidate bins of a number
+        quantiles: int = 15,  # candidate bins of a number
         rows: int = RARE,  # loans that a bin needs
         bads: int = 5,  # bad loans that a bin of a number needs
         l1: float = 2.0,  # penalty on each step
@@ -152,17 +152,15 @@ def _bin_terms(model: Scorecard) -> tuple[float, list[dict]]:
     return model.intercept_, terms
 
 
-def _number_terms(columns: list[str], pipeline, weights: np.ndarray, flags: dict[str, float]) -> list[dict]:
-    "Lines of the scaled numbers: the imputed value and the indicator become what missing is worth."
+def _number_terms(columns: list[str], pipeline, weights: np.ndarray, flags: dict[str, float]) -> tuple[float, list[dict]]:
+    "Lines of the scaled numbers, and what having no gap is worth: the imputed value and the indicator become what missing is worth."
     imputer, scaler = pipeline.named_steps["simpleimputer"], pipeline.named_steps["standardscaler"]
     slopes, terms = weights / scaler.scale_, []
-    marked = {columns[j]: k for k, j in enumerate(imputer.indicator_.features_, start=len(columns))}
-    for j, name in enumerate(columns):
-        known, gone = (-slopes[marked[name]] * scaler.mean_[marked[name]], slopes[marked[name]]) if name in marked else (0.0, 0.0)
-        center = scaler.mean_[j] - (known / slopes[j] if slopes[j] else 0.0)
-        missing = slopes[j] * (imputer.statistics_[j] - center) + gone
-        terms.append({"column": name, "kind": "linear", "slope": float(slopes[j]), "center": float(center), "missing": float(missing), "special": float(missing + flags.get(name, 0.0))})
-    return terms
+    marked = {columns[j]: slopes[k] for k, j in enumerate(imputer.indicator_.features_, start=len(columns))}
+    for slope, center, usual, name in zip(slopes, scaler.mean_, imputer.statistics_, columns):
+        missing = slope * (usual - center) + marked.get(name, 0.0)
+        terms.append({"column": name, "kind": "linear", "slope": float(slope), "center": float(center), "missing": float(missing), "special": float(missing + flags.get(name, 0.0))})
+    return float(-slopes[len(columns) :] @ scaler.mean_[len(columns) :]), terms
 
 
 def encoder_levels(encoder, columns: list[str]) -> list[tuple[str, list[str], bool]]:  # column, its levels, whether unseen ones fall in; in output order
@@ -192,8 +190,8 @@ def _linear_terms(encoding, model) -> tuple[float, list[dict]]:
     numbers, flags, levels = (columns for _, _, columns in encoding.transformers_[:3])
     slices, weights = encoding.output_indices_, model.coef_[0]
     extra = dict(zip([c.removesuffix(SPECIAL) for c in flags], weights[slices["flag"]]))
-    terms = _number_terms(list(numbers), encoding.named_transformers_["number"], weights[slices["number"]], extra)
-    return float(model.intercept_[0]), terms + (_level_terms(list(levels), encoding.named_transformers_["level"], weights[slices["level"]]) if levels else [])
+    base, terms = _number_terms(list(numbers), encoding.named_transformers_["number"], weights[slices["number"]], extra)
+    return base + float(model.intercept_[0]), terms + (_level_terms(list(levels), encoding.named_transformers_["level"], weights[slices["level"]]) if levels else [])
 
 # %% ../nbs/03a_scorecard.ipynb #fe052dbc
 def _matrix(encoding) -> list[dict]:
@@ -206,10 +204,10 @@ def _matrix(encoding) -> list[dict]:
 
 def _forest(model) -> list[dict]:
     "Nodes of each tree: column, threshold, children, where missing goes, P(bad) of a leaf."
-    trees = [e.tree_ for e in model.estimators_]
+    trees, most = [e.tree_ for e in model.estimators_], np.finfo("float32").max  # an infinite threshold parts the missing from all others
     return [
         {
-            "feature": t.feature.tolist(), "threshold": [float(v) for v in t.threshold], "left": t.children_left.tolist(), "right": t.children_right.tolist(),
+            "feature": t.feature.tolist(), "threshold": np.minimum(t.threshold, most).tolist(), "left": t.children_left.tolist(), "right": t.children_right.tolist(),
             "missing_left": t.missing_go_to_left.astype(int).tolist(), "value": (t.value[:, 0, 1] / t.value[:, 0].sum(axis=1)).tolist(),
         }
         for t in trees

@@ -101,7 +101,7 @@ def _scorecard(portfolio: Portfolio, seed: int) -> list:
 def _forest(portfolio: Portfolio, seed: int) -> list:
     from sklearn.ensemble import RandomForestClassifier
 
-    return [tree_encoding(portfolio), RandomForestClassifier(150, min_samples_leaf=15, max_features=0.3, n_jobs=1, random_state=seed)]
+    return [tree_encoding(portfolio), RandomForestClassifier(100, min_samples_leaf=5, max_features=0.3, max_samples=0.25, n_jobs=1, random_state=seed)]
 
 
 def _xgboost(portfolio: Portfolio, seed: int, **settings) -> list:
