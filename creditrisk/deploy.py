@@ -45,8 +45,7 @@ def answer(
     lang: str = "es",
 ) -> dict:
     "What POST /predict answers."
-    parts = scorer.model.parts(cells, n)
-    log_odds = scorer.model.log_odds(parts, n)
+    log_odds, parts = scorer.model.weigh(cells, n)
     pds = [pd_of(z) for z in log_odds]
     content = {
         "predictions": [1 if pd < scorer.refuse else 0 for pd in pds],
@@ -57,7 +56,7 @@ def answer(
         "set_aside": _where(cells, n, SET_ASIDE),
         "model": scorer.name,
     }
-    return content | ({"reasons": reasons_of(scorer, parts, k=explain, lang=lang)} if explain else {})
+    return content | ({"reasons": reasons_of(scorer, parts, n, k=explain, lang=lang)} if explain else {})
 
 # %% ../nbs/05_deploy.ipynb #2095cc2e
 def _example(field: Field, card: dict):
@@ -113,7 +112,7 @@ ANSWERED = {
         "band": _lists({"enum": ["approve", "review", "refuse"]}, "By the model's cut-offs"),
         "absent": _lists(NAMES, "Fields that were not said and scored as missing"),
         "set_aside": _lists(NAMES, "Fields that were said and count as missing: a special code, a value out of range, an unknown level"),
-        "reasons": _lists({"type": "array", "items": REASON}, "With ?explain=k: what lowers the score most"),
+        "reasons": _lists({"type": "array", "items": REASON}, "With ?explain=k: what lowers the score most; a model that can't split its score by field gives none"),
         "model": {"type": "object", "properties": {k: {"type": "string"} for k in ("name", "portfolio", "version")}},
     },
 }
@@ -196,7 +195,8 @@ def describe(scorer: Scorer) -> dict:
         "target": scorer.card["target"],
         "cutoffs": {"approve": scorer.approve, "refuse": scorer.refuse},
         "points": scorer.card["points"],
-        "best_score": round(best_score(scorer)),
+        "reasons": bool(scorer.model.best),  # whether it can say what lowers a score
+        "best_score": round(best_score(scorer)) if scorer.model.best else None,
         "golden_rows": len(scorer.card.get("golden", [])),
         "fields": [{"name": f.name, "label": f.label, "unit": f.unit, "used": f.name in scorer.model.inputs, "allowed": f.allowed} for f in scorer.fields.values()],
     }

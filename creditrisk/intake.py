@@ -141,7 +141,7 @@ def row_faults(scorer: Scorer, row) -> Iterator[tuple[str | None, str, str]]:  #
         wrong = fault(scorer.fields[key], value) if key in scorer.fields else _unknown(key, scorer)
         if wrong:
             yield key_name(key), *wrong
-    if all(scorer.fields[name].read(row.get(name)) is None for name in scorer.model.inputs):
+    if scorer.model.inputs and all(scorer.fields[name].read(row.get(name)) is None for name in scorer.model.inputs):
         yield None, "empty", "says nothing that the model uses; expected at least one of " + ", ".join(scorer.model.inputs)
 
 # %% ../nbs/05c_intake.ipynb #a19b7318

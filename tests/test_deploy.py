@@ -20,12 +20,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
+from xgboost import XGBClassifier
 
 from creditrisk import load, scorer, terms
 from creditrisk.deploy import Scorer, ScorerError, create_app
+from creditrisk.features import Cleaner, linear_encoding, tree_encoding
 from creditrisk.intake import Intake, Refusal, careful_columns
 from creditrisk.load import RAW, Portfolio, as_reported, evaluate, sample_loans, set_missing
+from creditrisk.scorecard import scorecard_file
 from creditrisk.terms import SET_ASIDE, Derived, Field
+from creditrisk.training import CANDIDATES
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # starlette announces a successor of httpx
@@ -257,11 +264,11 @@ def test_score_band_and_index(model, raw):
 
 def test_reasons_add_up(model, raw):
     n = len(raw)
-    parts = model.model.parts(model.cells({c: raw[c].tolist() for c in model.model.inputs}, n), n)
+    log_odds, parts = model.model.weigh(model.cells({c: raw[c].tolist() for c in model.model.inputs}, n), n)
     lost = np.sum(list(scorer.points_lost(model, parts).values()), axis=0)
-    points = [model.points.of(z) for z in model.model.log_odds(parts, n)]
+    points = [model.points.of(z) for z in log_odds]
     np.testing.assert_allclose(scorer.best_score(model) + lost, points, atol=1e-9)
-    reasons = scorer.reasons_of(model, parts, k=3, lang="en")
+    reasons = scorer.reasons_of(model, parts, n, k=3, lang="en")
     assert all(len(r) <= 3 and all(x["points"] < 0 for x in r) and r == sorted(r, key=lambda x: x["points"]) for r in reasons)
     assert "Age" in {x["label"] for r in reasons for x in r}
 
@@ -278,6 +285,173 @@ def test_a_frame_without_a_column_is_refused_with_the_likely_name(model, raw):
 def test_extremes_stay_finite(model):
     rows = [{"total_otros_prestamos": 1e8, "salario_cliente": 300_000}, {"puntaje_datacredito": 1e308}, {"saldo_principal": 1.7e308, "huella_consulta": 1.7e308}]
     assert all(0 <= p <= 1 for p in model.pds(rows))
+
+
+# --- models as training writes them ------------------------------------------------------------------------------------------------
+
+
+def shared_accounts() -> pd.DataFrame:
+    "The accounts of the second portfolio, where the file is at hand."
+    path = HERE.parents[1] / "shared" / "data" / "uci_credit_card.csv"
+    if not path.is_file():
+        pytest.skip(f"{path.name} is not in ../shared/data")
+    return load.read_loans(path, UCI)
+
+
+GAPS = Portfolio.from_dict(  # a number that has one value, or none, or was set aside: only the gap tells
+    {
+        "schema": 1, "name": "gaps", "target": "paid", "good": "yes",
+        "columns": {
+            "paid": {"type": "category", "levels": ["yes", "no"], "known": "outcome"},
+            "rate": {"type": "ratio", "min": 0, "max": 10, "outside": "missing"},
+            "x": {"type": "money"},
+            "town": {"type": "category"},
+        },
+    }
+)  # fmt: skip
+
+
+def gap_loans(n: int = 900) -> pd.DataFrame:
+    draw = np.random.default_rng(0)
+    rate = draw.choice([2.5, 99.0, np.nan], n, p=[0.6, 0.1, 0.3])
+    town = draw.choice(["Cali", "Pasto", "Leticia", None], n, p=[0.6, 0.35, 0.01, 0.04])
+    bad = draw.random(n) < np.where(np.isnan(rate), 0.9, np.where(rate > 10, 0.5, 0.05))
+    return pd.DataFrame({"paid": np.where(bad, "no", "yes"), "rate": rate, "x": draw.lognormal(3, 2, n), "town": town})
+
+
+RAWS = {"pago_atiempo": (PORTFOLIO, sample_loans), "uci_credit_card": (UCI, shared_accounts), "gaps": (GAPS, gap_loans)}
+
+
+@pytest.fixture(scope="module", params=RAWS)
+def lent(request) -> tuple[Portfolio, pd.DataFrame, pd.DataFrame]:
+    "A portfolio, its raw loans, and the same cleaned, with `bad`."
+    portfolio, read = RAWS[request.param]
+    raw = read()
+    return portfolio, raw, load.clean(raw, portfolio)[0]
+
+
+def odd_rows(raw: pd.DataFrame, portfolio: Portfolio) -> pd.DataFrame:
+    "Loans with cells that training never saw: other levels, words, codes, numbers out of range, nothing at all."
+    wanted = ["77", "missing", "special", "unseen", "", None, " 4.0 ", 4, -1, 0, 7, 121, 1e300, -1e300, 0.1, "8315", "n/a"]
+    columns = {c.name: [wanted[(i + k) % len(wanted)] for i in range(3 * len(wanted))] for k, c in enumerate(portfolio.columns.values()) if c.known == "application" and c.type != "date"}
+    usual = raw.head(3 * len(wanted)).reset_index(drop=True).astype(object)
+    some = np.random.default_rng(1).random((len(usual), len(columns))) < 0.5
+    return usual.assign(**{c: usual[c].where(some[:, k], pd.Series(cells, dtype=object)) for k, (c, cells) in enumerate(columns.items())})
+
+
+def small_models(portfolio: Portfolio) -> dict[str, list]:
+    "The candidates of training, small, and some that are nearly them."
+    found = {c.name: c.steps(portfolio, 0) for c in CANDIDATES}
+    found["random_forest"][-1].set_params(n_estimators=20, max_features=0.7)
+    found["deep_forest"] = [tree_encoding(portfolio), RandomForestClassifier(5, random_state=1)]
+    found["sparse_logistic"] = [linear_encoding(portfolio), LogisticRegression(l1_ratio=1, C=0.05, solver="liblinear")]
+    found["short_xgboost"] = [tree_encoding(portfolio), XGBClassifier(n_estimators=20, max_depth=6, learning_rate=0.5)]
+    return found
+
+
+MODEL_NAMES = [*small_models(PORTFOLIO)]
+
+
+def fitted(portfolio: Portfolio, loans: pd.DataFrame, steps: list) -> Pipeline:
+    encode, model = steps
+    return Pipeline([("clean", Cleaner(portfolio)), ("encode", encode), ("model", model)]).fit(loans, loans["bad"].to_numpy())
+
+
+def saved(folder: Path, pipeline: Pipeline, loans: pd.DataFrame, portfolio: Portfolio) -> Scorer:
+    "The scorer of a pipeline, by way of its file."
+    card = scorecard_file(pipeline, loans, portfolio, name="m", cutoffs={"approve": 0.05, "refuse": 0.1})
+    load.write_artifact(folder, "scorecard.json", card)
+    return Scorer.load(folder)
+
+
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_the_file_scores_as_the_pipeline_does(name, lent, tmp_path):
+    portfolio, raw, loans = lent
+    pipeline = fitted(portfolio, loans.head(3000), small_models(portfolio)[name])
+    served = saved(tmp_path, pipeline, loans.head(3000), portfolio)
+    for frame in (raw.head(12_000), loans.head(12_000), as_reported(loans).head(2000)):
+        assert np.abs(served.score(frame)["pd"].to_numpy() - pipeline.predict_proba(frame)[:, 1]).max() < 1e-9
+    odd = odd_rows(raw, portfolio)
+    known = odd.where(~odd.isin([1e300, -1e300]), 1e30)  # training's trees refuse what single precision can't hold
+    assert np.abs(served.score(known)["pd"].to_numpy() - pipeline.predict_proba(known)[:, 1]).max() < 1e-9
+    assert served.score(odd)["pd"].between(0, 1).all() and len(served.score(raw.head(0))) == 0
+
+
+def test_rounds_after_the_best_do_not_count(tmp_path):
+    raw = sample_loans(3000)
+    loans = load.clean(raw, PORTFOLIO)[0]
+    encoded = Pipeline([("clean", Cleaner(PORTFOLIO)), ("encode", tree_encoding(PORTFOLIO))]).fit(loans)
+    table, bad = encoded.transform(loans), loans["bad"].to_numpy()
+    early = XGBClassifier(n_estimators=200, learning_rate=0.5, early_stopping_rounds=3).fit(table[:2000], bad[:2000], eval_set=[(table[2000:], bad[2000:])], verbose=False)
+    assert early.best_iteration + 1 < early.get_booster().num_boosted_rounds()
+    pipeline = Pipeline([*encoded.steps, ("model", early)])
+    assert np.abs(saved(tmp_path, pipeline, loans, PORTFOLIO).score(raw)["pd"] - pipeline.predict_proba(raw)[:, 1]).max() < 1e-9
+
+
+@pytest.mark.parametrize("name", ["base_rate", "random_forest", "xgboost"])
+def test_a_model_without_parts_is_served_without_reasons(name, tmp_path):
+    loans = load.clean(sample_loans(2000), PORTFOLIO)[0]
+    served = saved(tmp_path, fitted(PORTFOLIO, loans, small_models(PORTFOLIO)[name]), loans, PORTFOLIO)
+    with testclient.TestClient(create_app(served)) as client:
+        found = client.post("/predict?explain=3", json={"data": [EXAMPLE, EXAMPLE | {"tipo_laboral": "Empleado\u00e1\\"}]}).json()
+        described = client.get("/model").json()
+        assert client.get("/openapi.json").status_code == 200
+    assert found["reasons"] == [[], []] and found["pd"] == served.pds([EXAMPLE, EXAMPLE | {"tipo_laboral": "Empleado\u00e1\\"}])
+    assert (described["reasons"], described["best_score"]) == (False, None) and served.score(loans.head(3))["reasons"].tolist() == ["", "", ""]
+
+
+@pytest.fixture(scope="module")
+def tree_card() -> dict[str, dict]:
+    "Scorecards of trees, by kind."
+    loans = load.clean(sample_loans(2000), PORTFOLIO)[0]
+    models = small_models(PORTFOLIO)
+    return {k: scorecard_file(fitted(PORTFOLIO, loans, models[name]), loans, PORTFOLIO, name=name, cutoffs={"approve": 0.05, "refuse": 0.1}) for k, name in (("forest", "deep_forest"), ("xgboost", "short_xgboost"))}
+
+
+def changed(part, path: list, value):
+    "A copy of plain data with one value changed."
+    if not path:
+        return value
+    copy = part.copy()
+    copy[path[0]] = changed(part[path[0]], path[1:], value)
+    return copy
+
+
+LEAF = {"feature": [-2], "threshold": [-2.0], "left": [-1], "right": [-1], "missing_left": [0], "value": [0.1]}
+TREES_REFUSED = {
+    "kind": ("forest", ["kind"], "lightgbm", "known are forest, xgboost"),
+    "no trees": ("forest", ["model"], [], "has no trees"),
+    "no nodes": ("forest", ["model", 0], dict.fromkeys(LEAF, []), "has no nodes"),
+    "lengths": ("forest", ["model", 0], LEAF | {"value": [0.1, 0.2]}, "different lengths"),
+    "a list is missing": ("forest", ["model", 0], {"feature": [-2]}, "not as agreed"),
+    "a circle": ("forest", ["model", 0, "left", 0], 0, "leads nowhere"),
+    "a child too far": ("forest", ["model", 0, "right", 0], 10**6, "leads nowhere"),
+    "a column too far": ("forest", ["model", 0, "feature", 0], 10**6, "leads nowhere"),
+    "text as threshold": ("forest", ["model", 0, "threshold", 0], "7", "finite number"),
+    "another leaf": ("forest", ["model", 0], LEAF | {"value": [0.2]}, "golden rows get another PD"),
+    "what is read": ("forest", ["columns", 0, "is"], "rank", "which it can't be"),
+    "a number as levels": ("forest", ["columns", 0], {"column": "edad_cliente", "is": "level", "levels": ["1"], "unseen": False}, "which it can't be"),
+    "an unknown column": ("forest", ["columns", 0, "column"], "nobody", "not among its fields"),
+    "an empty model": ("xgboost", ["model"], {}, "can't read the scorecard's trees"),
+    "no model": ("xgboost", ["model"], None, "can't read the scorecard's trees"),
+    "another objective": ("xgboost", ["model", "learner", "objective"], {"name": "reg:squarederror", "reg_loss_param": {"scale_pos_weight": "1"}}, "expected 'binary:logistic'"),
+    "another width": ("xgboost", ["columns"], [{"column": "edad_cliente", "is": "number"}], "columns; expected"),
+}
+
+
+@pytest.mark.parametrize("kind, path, value, words", TREES_REFUSED.values(), ids=TREES_REFUSED)
+def test_trees_that_cannot_be_trusted_are_refused_in_words(kind, path, value, words, tree_card, tmp_path):
+    with pytest.raises(ScorerError, match=words):
+        Scorer.load(written_card(tmp_path, changed(tree_card[kind], ["trees", *path], value)))
+
+
+def test_a_missing_library_is_named(tree_card, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "xgboost", None)
+    with pytest.raises(ScorerError, match="pip install xgboost-cpu"):
+        Scorer.load(written_card(tmp_path, tree_card["xgboost"]))
+    with testclient.TestClient(create_app(tmp_path)) as client:
+        assert client.get("/ready").status_code == 503 and "pip install xgboost-cpu" in client.get("/ready").json()["detail"]
+    assert Scorer.load(written_card(tmp_path, tree_card["forest"])).pds([EXAMPLE])
 
 
 # --- what is not loaded ------------------------------------------------------------------------------------------------------------
@@ -297,7 +471,7 @@ REFUSED_CARDS = {
     "no golden rows": ({"golden": []}, "no golden rows"),
     "golden without pd": ({"golden": [{"row": {}}]}, "golden rows are not as agreed"),
     "schema": ({"schema": 2}, "schema 1"),
-    "trees": ({"terms": None, "trees": {"kind": "xgboost"}}, "can't be served by this version"),
+    "another kind": ({"terms": None, "neurons": {}}, "can't be served by this version"),
     "cut-offs": ({"cutoffs": {"approve": 0.5, "refuse": 0.1}}, "approve <= refuse"),
     "not finite": (broken_term(missing=math.nan), "is not JSON"),
     "text for a number": (broken_term(missing="0.1"), "finite number"),
@@ -504,6 +678,7 @@ def test_the_model_is_described(client, model):
     found = client.get("/model").json()
     assert found["sha256"] == model.sha256 and found["cutoffs"] == {"approve": 0.04, "refuse": 0.09} and found["golden_rows"] == 50
     assert {f["name"] for f in found["fields"] if f["used"]} == set(model.model.inputs) and "golden" not in found
+    assert found["reasons"] and found["best_score"] == round(scorer.best_score(model))
 
 
 def test_openapi_is_valid_and_says_what_the_fields_are(client):
