@@ -16,7 +16,7 @@ help:  ## list the targets
 $(VENV)/.notebooks $(VENV)/.dev: $(VENV)/.%: settings.ini setup.py constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; found: $$(python3 --version 2>&1 || echo none). Give one with: make PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1)"; exit 1; }
-	@test -x $(BIN)/uv || { echo "Setting up $(VENV)"; $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install -q --disable-pip-version-check uv; } || \
+	@test -x $(BIN)/uv || { echo "Setting up $(VENV)"; $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install -qq --disable-pip-version-check uv; } || \
 	  { echo "$(PYTHON) -m venv failed: on Debian and Ubuntu, apt-get install python3-venv"; exit 1; }
 	@$(BIN)/uv pip install -q --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[$*]' || \
 	  $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[$*]'

@@ -120,5 +120,5 @@ def voila_command(
 ) -> tuple[list[str], dict[str, str]]:  # command line and environment; to be started in the notebooks' folder
     "How the dashboard of a run is served."
     paths = [str(notebooks / "jupyter"), *filter(None, [os.environ.get("JUPYTER_PATH")])]
-    arguments = ["04_monitoring.ipynb", f"--port={port}", "--no-browser", "--template=creditrisk"]
+    arguments = ["04_monitoring.ipynb", f"--port={port}", "--no-browser", "--template=creditrisk", "--KernelManager.transport=ipc", "--Voila.log_level=ERROR"]
     return [sys.executable, "-m", "voila", *arguments], os.environ | {"CREDITRISK_RUN_DIR": str(run), "JUPYTER_PATH": os.pathsep.join(paths)}
