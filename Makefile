@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test dashboard serve export bench lock clean
+.PHONY: help run test dashboard serve export outputs bench lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -27,7 +27,7 @@ run: $(VENV)/.notebooks  ## run everything; DATA=file or SQL URL, QUERY=, PORTFO
 
 test: $(VENV)/.dev  ## every test: style, contracts, whole runs, notebooks
 	@$(BIN)/ruff check -q --output-format concise .
-	@$(BIN)/coverage run -m pytest -q tests nbs --nbval --nbval-current-env; status=$$?; $(BIN)/coverage xml -q; exit $$status
+	@$(BIN)/coverage run -m pytest -q -rs tests nbs --nbval --nbval-current-env; status=$$?; $(BIN)/coverage xml -q; exit $$status
 
 dashboard: $(VENV)/.notebooks  ## open the dashboard of the last run
 	@$(BIN)/creditrisk dashboard $(ARGS)
@@ -37,6 +37,10 @@ serve: $(VENV)/.notebooks  ## serve the model of the last run
 
 export: $(VENV)/.dev  ## write creditrisk/ from nbs/ and clean the notebooks
 	@$(BIN)/nbdev_export
+	@$(BIN)/nbdev_clean
+
+outputs: $(VENV)/.dev  ## execute the notebooks in place, so that the outputs saved in them are today's
+	@home=$$(mktemp -d) && trap 'rm -rf "$$home"' EXIT && CREDITRISK_HOME=$$home $(BIN)/jupyter nbconvert --log-level=ERROR --to notebook --execute --inplace nbs/[0-9]*.ipynb
 	@$(BIN)/nbdev_clean
 
 bench: $(VENV)/.dev  ## measure speed

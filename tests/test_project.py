@@ -65,7 +65,8 @@ def test_imports_go_one_way():
         seen[module] = seen.get(module) or 1 + max((depth(name, (*path, module)) for name in graph[module]), default=0)
         return seen[module]
 
-    assert depth("pipeline") > depth("load") > depth("sample")
+    assert depth("pipeline") > depth("checks") > depth("load") > depth("artifacts") > depth("portfolio")
+    assert depth("load") > depth("sample")
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda p: p.stem)
