@@ -47,7 +47,7 @@ def written(path: Path) -> Iterator[Path]:
 # %% ../nbs/00c_artifacts.ipynb #9d71256c
 MADE_BY = {
     "loans.parquet": "00_load", "rejects.csv": "00_load", "eda.json": "01_eda", "best_model.joblib": "03_training", "scorecard.json": "03_training",
-    "model_comparison.csv": "03_training", "model_card.md": "03_training", "baseline_profile.json": "04_monitoring",
+    "scorecard.sql": "03_training", "scorecard_points.csv": "03_training", "model_comparison.csv": "03_training", "model_card.md": "03_training", "baseline_profile.json": "04_monitoring",
     "latest_drift_metrics.csv": "04_monitoring", "monitoring_log.csv": "04_monitoring", "alerts.json": "04_monitoring",
     "monitoring_detail.json": "04_monitoring",
 }  # fmt: skip
@@ -55,7 +55,7 @@ MADE_BY = {
 
 def write_artifact(
     run_dir: str | Path,
-    name: str,  # its suffix decides the format: .parquet, .csv, .json, .md, .joblib
+    name: str,  # its suffix decides the format: .parquet, .csv, .json, .md, .sql, .joblib
     content,  # frame, dict, text or object
 ) -> Path:
     "Write an artifact of a run, whole or not at all."
@@ -68,7 +68,7 @@ def write_artifact(
                 content.to_csv(beside, index=content.index.name is not None)
             case ".json":
                 beside.write_text(json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-            case ".md":
+            case ".md" | ".sql":
                 beside.write_text(content, encoding="utf-8")
             case ".joblib":
                 import joblib

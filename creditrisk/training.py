@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['DEPTHS', 'CANDIDATES', 'GAIN', 'Candidate', 'numbers_read', 'with_edges', 'choose_settings', 'fit_candidate',
-           'in_words', 'Tried', 'cross_validate', 'choose', 'plot_comparison', 'compare', 'Model', 'train',
-           'model_card']
+           'in_words', 'Tried', 'cross_validate', 'choose', 'plot_comparison', 'compare', 'Model', 'train']
 
 # %% ../nbs/03_training.ipynb #c1ee7016
 from collections.abc import Callable
@@ -17,7 +16,8 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
-from .assess import METRICS, calibration_line, corrected_error, cutoffs, intercept_update, interval, lacking, metrics, slices
+from .assess import METRICS, corrected_error, cutoffs, interval, metrics, slices
+from .card import model_card
 from .checks import auc, gate, refuse_blocked
 from .features import Cleaner, Split, linear_encoding, split_loans, tree_encoding
 from .load import DataError, Portfolio, read_artifact, write_artifact
@@ -330,108 +330,3 @@ def train(
     name = choose(comparison)
     pipelines = {name: pipeline for name, (pipeline, _) in fitted.items()}
     return Model(portfolio, name, pipelines, comparison.assign(chosen=comparison.index == name), tried, loans, split, folds, edges or {})
-
-# %% ../nbs/03_training.ipynb #a149685e
-def _figures(table: pd.DataFrame) -> str:
-    "The comparison as a Markdown table."
-    head = "| model | settings | AUC [95 %] | PR-AUC | KS | Brier | AUC held out | accuracy | F1 |\n|---|---|---|---|---|---|---|---|---|"
-    row = "| {} | {} | {:.3f} [{:.3f}, {:.3f}] | {:.3f} | {:.3f} | {:.4f} | {:.3f} | {:.4f} | {:.4f} |".format
-    columns = ["settings", "auc", "auc_low", "auc_high", "pr_auc", "ks", "brier", "auc_holdout", "accuracy", "f1"]
-    return "\n".join([head, *(row(f"**{name}**" if line["chosen"] else name, *line[columns]) for name, line in table.iterrows())])
-
-
-def _calibration(model: Model) -> str:
-    "Level and spread, out of fold and held out."
-    tried = {"out of fold": (model.loans, model.tried.out_of_fold[model.name].to_numpy()), str(model.split): (model.held_out, model.pd_held_out)}
-    lines = {where: calibration_line(loans["bad"].to_numpy(), pd_bad) for where, (loans, pd_bad) in tried.items()}
-    row = "| {} | {:.2%} | {:.2%} | {:.2f} | {:.2f} [{:.2f}, {:.2f}] | {:+.2f} |".format
-    rows = [row(where, v["expected"], v["observed"], v["observed"] / v["expected"], v["slope"], v["slope_low"], v["slope_high"], v["shift"]) for where, v in lines.items()]
-    return "\n".join(["| loans | expected bad | observed | observed / expected | slope [95 %] | shift of the log-odds |", "|---|---|---|---|---|---|", *rows])
-
-
-def _update(model: Model) -> str:
-    "What an intercept update was worth."
-    p, held = model.portfolio, model.held_out
-    table = lacking(p, "date", "amount") or intercept_update(held["bad"].to_numpy(), model.pd_held_out, held[p.amount], p.costs)
-    if isinstance(table, str):
-        return f"{table[0].upper()}{table[1:]}."
-    before, after = table.loc["as fitted"], table.loc["updated"]
-    return (
-        f"Fitted on the first half of the held-out loans and tried on the other {after['n']:,.0f} ({after['bads']:.0f} bad): adding {after['shift']:+.2f} to the log-odds takes\n"
-        f"observed / expected from {before['oe']:.2f} to {after['oe']:.2f}, refusals from {before['refused']:.1%} to {after['refused']:.1%} and the cost saved against approving everyone from\n"
-        f"{before['saving']:.1%} to {after['saving']:.1%} ({(before['cost'] - after['cost']) / 1e6:,.1f} million {p.currency}). The model that is saved has not been updated."
-    )
-
-
-def _slices(table: pd.DataFrame) -> str:
-    "The slices as a Markdown table."
-    head = "| column | slice | loans | bads | bad rate [95 %] | expected | approved [95 %] | AUC [95 %] |\n|---|---|---|---|---|---|---|---|"
-    rows = [
-        f"| `{name}` | {part} | {v.n:,} | {v.bads:,} | {v.bad_rate:.1%} [{v.bad_rate_low:.1%}, {v.bad_rate_high:.1%}] | {v.expected:.1%} | {v.approved:.1%} [{v.approved_low:.1%}, {v.approved_high:.1%}] | "
-        + (f"{v.auc:.2f} [{v.auc_low:.2f}, {v.auc_high:.2f}] |" if v.result == "measured" else f"{v.result} |")
-        for (name, part), v in zip(table.index, table.itertuples())
-    ]
-    return "\n".join([head, *rows])
-
-
-def _columns(portfolio: Portfolio) -> str:
-    "Columns that the model may read, with unit and note."
-    columns = [portfolio.all_columns[c] for c in portfolio.features]
-    said = [f"- `{c.name}` ({', '.join(filter(None, [c.type, c.unit]))}){': ' + c.note if c.note else ''}" for c in columns]
-    return "\n".join(said)
-
-
-def _limits(portfolio: Portfolio) -> str:
-    "What the data can't tell."
-    dated = "The youngest loans had less time to go bad, and there is no observation date to correct for it: late months look better than they will be."
-    undated = "There is no date: nothing is known of how the model ages."
-    return f"""- Only accepted applicants are in the data: nothing is known of those refused, and approval rates are of loans that were all made.
-- {dated if portfolio.date else undated}
-- People who had seen the data chose the dictionary's columns, so the cross-validated figures are slightly kind.
-- The slices describe; they are no test of whether the model treats groups of people alike, and no statement that it complies with a law or standard."""
-
-
-def model_card(model: Model) -> str:
-    "What was measured, for people."
-    p, split, best, bands = model.portfolio, model.split, model.comparison.sort_values("auc").iloc[-1], cutoffs(model.portfolio.costs)
-    window = f" from {model.loans[p.date].min():%Y-%m-%d} to {model.loans[p.date].max():%Y-%m-%d}" if p.date else ""
-    set_by_hand = "; ".join(f"`{c}` at {', '.join(f'{e:g}' for e in at)}" for c, at in model.overrides.items()) or "none"
-    return f"""# {p.label.get("en", p.name)}: {model.name}
-
-**What it is for.** Ordering loan applications by the probability of not being paid on time (`{p.target}` other than {p.good}), and the
-level of that probability. Not for collections, pricing by person, or applicants unlike those of the data.
-
-**Data.** {len(model.loans):,} loans{window}, {int(model.loans["bad"].sum()):,} bad ({model.loans["bad"].mean():.2%}). Fitted on {len(split.train):,}, held out {len(split.test):,} ({split}).
-
-**Compared** by {len(model.comparison)} candidates on the same repeated {model.folds}-fold cross-validation over all loans; settings were chosen inside the folds, and the
-interval corrects for overlapping training sets. Accuracy and F1 count loans called good at a PD below one half: the base rate has them too.
-
-{_figures(model.comparison)}
-
-**Chosen:** {model.name}, the simplest candidate within one standard error ({best["auc_error"]:.4f}) of the best AUC, then the cheaper to run. **Bin edges set by hand:** {set_by_hand}.
-
-## Calibration
-
-{_calibration(model)}
-
-**An intercept update.** {_update(model)}
-
-## Cut-offs
-
-Under the assumption that a bad loan costs {p.costs["lgd"]:.0%} of its amount and a good one refused {p.costs["margin"]:.0%}: approve below a PD of {bands["approve"]:.4f}, refuse from
-{bands["refuse"]:.4f}, review between.
-
-## Slices
-
-Out of fold; `approved` is the share below the PD to refuse from.
-
-{_slices(model.slices)}
-
-## Columns
-
-{_columns(p)}
-
-## What the data can't tell
-
-{_limits(p)}
-"""
