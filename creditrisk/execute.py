@@ -128,6 +128,7 @@ WARM = (
 ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait make two notebooks on two cores three times slower
     "OPENBLAS_NUM_THREADS": "1",  # more gain nothing at this size
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",  # Arrow's allocator starts a thread at import; forking wants a single one
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # as a kernel has it; matplotlib is imported before there is one
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # the debugger of ipykernel warns otherwise
 }
