@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import joblib
 import nbformat
@@ -19,6 +20,7 @@ import pytest
 from creditrisk.load import MADE_BY, Portfolio, read_artifact, sample_loans
 from creditrisk.pipeline import GRAPH, main, notebooks_folder
 
+ROOT = Path(__file__).parents[1]
 SEVERITIES = {"VERDE", "AMARILLO", "ROJO", "SIN_DATOS"}
 
 
@@ -143,3 +145,17 @@ def test_the_servers_answer_and_stop(small_run, command, page, words):
         finally:
             server.terminate()
         server.wait(30)
+
+
+def test_another_portfolio_runs_through_the_same_notebooks(tmp_path):
+    "Other columns, the target the other way round, no date."
+    from creditrisk.pipeline import run_pipeline
+
+    data = ROOT.parent / "shared" / "data" / "uci_credit_card.csv"
+    if not data.is_file():
+        pytest.skip(f"the second portfolio is not at {data}")
+    dictionary = ROOT / "tests" / "portfolios" / "uci_credit_card.toml"
+    run = run_pipeline(data=str(data), portfolio=str(dictionary), parameters=["rows=1500", "folds=2", "repeats=1"], output=tmp_path)
+    record = read_artifact(run, "run.json")
+    assert record["data"]["sha256"] == hashlib.sha256(data.read_bytes()).hexdigest()
+    assert set(Portfolio.load(dictionary).monitored) <= set(read_artifact(run, "latest_drift_metrics.csv")["feature"])
