@@ -44,7 +44,7 @@ outputs: $(VENV)/.dev  ## execute the notebooks in place, so that the outputs sa
 	@$(BIN)/nbdev_clean
 
 bench: $(VENV)/.dev  ## measure speed
-	@for file in bench/*.py; do $(BIN)/python $$file || exit 1; done
+	@for file in bench/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
 
 lock: $(VENV)/.dev  ## resolve the newest versions into constraints.txt
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --extra dev setup.py -o constraints.txt
