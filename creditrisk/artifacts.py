@@ -47,7 +47,7 @@ def written(path: Path) -> Iterator[Path]:
 # %% ../nbs/00c_artifacts.ipynb #9d71256c
 MADE_BY = {
     "loans.parquet": "00_load", "rejects.csv": "00_load", "eda.json": "01_eda", "best_model.joblib": "03_training", "scorecard.json": "03_training",
-    "scorecard.sql": "03_training", "scorecard_points.csv": "03_training", "model_comparison.csv": "03_training", "model_card.md": "03_training", "baseline_profile.json": "04_monitoring",
+    "scorecard.sql": "03_training", "scorecard_points.csv": "03_training", "model_comparison.csv": "03_training", "model_card.md": "03_training", "scores.parquet": "03_training", "baseline_profile.json": "04_monitoring",
     "latest_drift_metrics.csv": "04_monitoring", "monitoring_log.csv": "04_monitoring", "alerts.json": "04_monitoring",
     "monitoring_detail.json": "04_monitoring",
 }  # fmt: skip

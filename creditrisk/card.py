@@ -67,25 +67,27 @@ def _limits(portfolio: Portfolio) -> str:
     undated = "There is no date: nothing is known of how the model ages."
     return f"""- Only accepted applicants are in the data: nothing is known of those refused, and approval rates are of loans that were all made.
 - {dated if portfolio.date else undated}
-- People who had seen the data chose the dictionary's columns, so the cross-validated figures are slightly kind.
+- Where people who had seen these loans chose the dictionary's columns, the cross-validated figures are kinder than new loans will be.
 - The slices describe; they are no test of whether the model treats groups of people alike, and no statement that it complies with a law or standard."""
 
 
 def _opening(model) -> str:
     "What the model is for, and the loans behind it."
     p, loans, split = model.portfolio, model.loans, model.split
+    young = f" Loans younger than {model.maturity_months} months at the last date were left out." if model.maturity_months else ""
     window = f" from {loans[p.date].min():%Y-%m-%d} to {loans[p.date].max():%Y-%m-%d}" if p.date else ""
     return f"""**What it is for.** Ordering loan applications by the probability of not being paid on time (`{p.target}` other than {p.good}), and the
 level of that probability. Not for collections, pricing by person, or applicants unlike those of the data.
 
-**Data.** {len(loans):,} loans{window}, {int(loans["bad"].sum()):,} bad ({loans["bad"].mean():.2%}). Fitted on {len(split.train):,}, held out {len(split.test):,} ({split})."""
+**Data.** {len(loans):,} loans{window}, {int(loans["bad"].sum()):,} bad ({loans["bad"].mean():.2%}). Fitted on {len(split.train):,}, held out {len(split.test):,} ({split}).{young}"""
 
 
 def _comparison(model) -> str:
     "What was compared, and why this one was chosen."
     best = model.comparison.sort_values("auc").iloc[-1]
     by_hand = "; ".join(f"`{c}` at {', '.join(f'{e:g}' for e in at)}" for c, at in model.overrides.items()) or "none"
-    return f"""{len(model.comparison)} candidates on the same repeated {model.folds}-fold cross-validation over all loans; settings were chosen inside the folds, and the interval
+    settings = "settings were chosen inside the folds" if model.searched else "settings are the first of each grid, not searched"
+    return f"""{len(model.comparison)} candidates on the same repeated {model.folds}-fold cross-validation over these loans; {settings}, and the interval
 corrects for overlapping training sets. Accuracy and F1 count loans called good at a PD below one half: the base rate has them too.
 
 {_figures(model.comparison)}

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['outliers', 'describe', 'bin_labels', 'binned_numbers', 'binned', 'rates', 'information_value', 'information_noise',
            'auc_interval', 'sign_found', 'in_order', 'explained', 'power', 'correlations', 'cluster_order', 'pairs',
-           'by_month', 'maturity', 'drift', 'explore', 'plain', 'percent', 'findings']
+           'by_month', 'mature', 'maturity', 'drift', 'explore', 'plain', 'percent', 'findings']
 
 # %% ../nbs/01_eda.ipynb #9dd814ed
 from collections.abc import Iterable
@@ -233,14 +233,20 @@ def by_month(loans: pd.DataFrame, portfolio: Portfolio) -> pd.DataFrame:  # one 
     return rates(days.dt.strftime("%Y-%m").rename("month"), loans.loc[days.index, "bad"])
 
 
+def mature(loans: pd.DataFrame, portfolio: Portfolio, months: int) -> pd.Series:  # bool, one entry a loan
+    "Which loans are at least so many months old at the last date; all of them where there is no date or nothing is asked."
+    if not portfolio.date or not months:
+        return pd.Series(True, index=loans.index)
+    return loans[portfolio.date] <= loans[portfolio.date].max() - pd.DateOffset(months=months)
+
+
 def maturity(
     loans: pd.DataFrame,
     portfolio: Portfolio,
     windows: Iterable[int] = (0, 3, 6, 9, 12),  # months
 ) -> pd.DataFrame:  # one row a window: n, bads, rate, low, high; empty without a date
     "Bad rate of the loans that are at least so many months old at the last date."
-    days = loans[portfolio.date] if portfolio.date else None
-    old = {m: days <= days.max() - pd.DateOffset(months=m) for m in sorted(set(windows))} if portfolio.date else {}
+    old = {m: mature(loans, portfolio, m) for m in sorted(set(windows))} if portfolio.date else {}
     tables = [rates(pd.Series(m, index=loans.index)[rows], loans.loc[rows, "bad"]) for m, rows in old.items() if rows.any()]
     return pd.concat([*tables, rates(pd.Series(dtype="int64"), pd.Series(dtype="int8"))]).rename_axis("months")
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BOOLEANS', 'OWN', 'WARM', 'ENVIRONMENT', 'KERNEL', 'PASSWORD', 'RunError', 'Parameter', 'known_parameters',
            'parse_value', 'describe', 'check_parameters', 'start_server', 'run_kernel', 'stop_kernels',
-           'kernel_manager', 'masked', 'explain', 'run_notebook']
+           'kernel_manager', 'masked', 'explain', 'engine', 'run_notebook']
 
 # %% ../nbs/06a_execute.ipynb #3f4ded02
 import ast
@@ -247,12 +247,34 @@ def explain(error: Exception, timeout: int) -> str:
     return f"{kind}: {error}"
 
 
+@cache
+def engine() -> str:
+    "Name of papermill's engine that tells `on_note` what a display that updates itself says."
+    from papermill.clientwrap import PapermillNotebookClient
+    from papermill.engines import Engine, papermill_engines
+
+    class Told(Engine):
+        @classmethod
+        def execute_managed_notebook(cls, nb_man, kernel_name, *, on_note, execution_timeout, **_):
+            class Client(PapermillNotebookClient):
+                def process_message(self, message, *rest):
+                    if message["msg_type"] == "update_display_data":
+                        on_note(message["content"]["data"].get("text/plain", ""))
+                    return super().process_message(message, *rest)
+
+            return Client(nb_man, kernel_name=kernel_name, timeout=execution_timeout, kernel_manager_class=kernel_manager()).execute()
+
+    papermill_engines.register("creditrisk", Told)
+    return "creditrisk"
+
+
 def run_notebook(
     notebook: Path,
     out: Path,  # the executed copy
     parameters: dict[str, object],
     *,
     on_cell: Callable[[], None] = lambda: None,  # called after each cell
+    on_note: Callable[[str], None] = lambda text: None,  # called with what a display that updates itself says
     timeout: int = 1800,  # seconds a cell may take
 ) -> float:  # seconds that it took
     "Execute a notebook; raises RunError with its name, its error and the path of the executed copy."
@@ -263,7 +285,7 @@ def run_notebook(
     try:
         execute_notebook(
             str(notebook), str(beside), parameters, progress_bar=False, request_save_on_cell_execute=False, execution_timeout=timeout,
-            on_cell_executed=lambda **_: on_cell(), kernel_manager_class=kernel_manager(),
+            on_cell_executed=lambda **_: on_cell(), engine_name=engine(), on_note=on_note,
         )  # fmt: skip
     except Exception as error:
         reason = explain(error, timeout)

@@ -140,7 +140,7 @@ def run_notebooks(
         if name in kept:
             return board.end(name, "kept")
         board.start(name, 1 + source.read_text(encoding="utf-8").count('"cell_type": "code"'))  # one more sets the parameters
-        seconds = run_notebook(source, run.folder / source.name, parameters[name], on_cell=partial(board.cell, name), timeout=timeout)
+        seconds = run_notebook(source, run.folder / source.name, parameters[name], on_cell=partial(board.cell, name), on_note=partial(board.note, name), timeout=timeout)
         run.finish(name, keys[name], seconds)
         board.end(name, f"{seconds:.1f} s")
 

@@ -38,7 +38,11 @@ class Board:
 
     def cell(self, name: str) -> None:
         "A cell of it is done."
-        self.bars.advance(self.tasks[name])
+        self.bars.update(self.tasks[name], advance=1, description=name)
+
+    def note(self, name: str, text: str) -> None:
+        "What it says of its progress."
+        self.bars.update(self.tasks[name], description=f"{name}: {text}")
 
     def end(self, name: str, text: str) -> None:
         "A notebook has ended."

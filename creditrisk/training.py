@@ -19,6 +19,7 @@ from sklearn.pipeline import Pipeline
 from .assess import METRICS, corrected_error, cutoffs, interval, metrics, slices
 from .card import model_card
 from .checks import auc, gate, refuse_blocked
+from .eda import mature
 from .features import Cleaner, Split, linear_encoding, split_loans, tree_encoding
 from .load import DataError, Portfolio, read_artifact, write_artifact
 from .plots import BAD, GOOD, canvas, dress
@@ -94,7 +95,7 @@ def numbers_read(pipeline: Pipeline) -> int:
     "How many stored numbers a fitted model reads to score one loan: the cost of running it, the same on any machine."
     model = pipeline[-1]
     if hasattr(model, "get_booster"):
-        return sum(tree.count("\n") and _depth(tree) for tree in model.get_booster().get_dump())
+        return sum(_depth(tree) for tree in model.get_booster().get_dump())
     if hasattr(model, "estimators_"):
         return sum(e.get_depth() for e in model.estimators_)
     return len(getattr(model, "bins_", ())) or getattr(model, "coef_", np.empty(1)).size
@@ -185,6 +186,7 @@ def cross_validate(
     search: bool = True,
     seed: int = 0,
     jobs: int = -1,
+    progress: Callable[[int, int], None] = lambda done, total: None,  # called after each fit
 ) -> Tried:
     "Try every candidate on the same repeated stratified folds."
     from joblib import Parallel, delayed
@@ -193,7 +195,10 @@ def cross_validate(
     cleaned, bad = Cleaner(portfolio).transform(loans), loans["bad"].to_numpy()
     parts = list(RepeatedStratifiedKFold(n_splits=folds, n_repeats=repeats, random_state=seed).split(cleaned, bad))
     tasks = [(c, i) for c in sorted(candidates, key=lambda c: -c.level) for i in range(len(parts))]
-    found = Parallel(n_jobs=jobs)(delayed(_try)(c, portfolio, cleaned, bad, parts[i], search=search, seed=seed) for c, i in tasks)
+    found, fits = [], Parallel(n_jobs=jobs, return_as="generator")(delayed(_try)(c, portfolio, cleaned, bad, parts[i], search=search, seed=seed) for c, i in tasks)
+    for done, result in enumerate(fits, 1):
+        found.append(result)
+        progress(done, len(tasks))
     out_of_fold = pd.DataFrame(index=loans.index, columns=[c.name for c in candidates], dtype="float64")
     for (c, i), (_, pd_bad) in zip(tasks, found):
         if i < folds:
@@ -263,6 +268,8 @@ class Model:
     split: Split
     folds: int
     edges: dict[str, list[float]] = field(default_factory=dict)  # an analyst's, of the scorecard
+    searched: bool = True  # whether settings were chosen inside the folds
+    maturity_months: int = 0  # younger loans were left out
 
     @property
     def pipeline(self) -> Pipeline:
@@ -288,6 +295,17 @@ class Model:
     def overrides(self) -> dict[str, list[float]]:
         "Bin edges of the chosen model that an analyst set."
         return self.edges if isinstance(self.pipeline[-1], Scorecard) else {}
+
+    def scores(
+        self,
+        loans: pd.DataFrame,  # all that were given, the young ones too
+    ) -> pd.DataFrame:  # one row a loan: pd, part (fold, held_out or young)
+        "PD of each loan by a model that has not seen it: out of fold, or, held out or too young, the chosen one's."
+        found = pd.DataFrame({"pd": self.pipeline.predict_proba(loans)[:, 1], "part": "young"}, index=loans.index)
+        found.loc[self.loans.index, "part"] = np.where(np.isin(np.arange(len(self.loans)), self.split.test), "held_out", "fold")
+        seen = found.index[found["part"] == "fold"]
+        found.loc[seen, "pd"] = self.tried.out_of_fold.loc[seen, self.name]
+        return found
 
     @cached_property
     def scorecard(self) -> dict:
@@ -315,13 +333,15 @@ def train(
     out_of_time: float = 0.3,  # share of the loans held out
     search: bool = True,
     edges: dict[str, list[float]] | None = None,  # an analyst's, of the scorecard
+    maturity_months: int = 0,  # loans younger than this at the last date are left out
     seed: int = 0,
     jobs: int = -1,
+    **shown,  # progress of the cross-validation
 ) -> Model:
     "Compare candidates and choose one; raises DataError where the leak gate blocks."
     refuse_blocked(gate(loans, portfolio))
-    candidates = with_edges(candidates, edges or {}, portfolio)
-    tried = cross_validate(candidates, loans, portfolio, folds=folds, repeats=repeats, search=search, seed=seed, jobs=jobs)
+    candidates, loans = with_edges(candidates, edges or {}, portfolio), loans[mature(loans, portfolio, maturity_months)]
+    tried = cross_validate(candidates, loans, portfolio, folds=folds, repeats=repeats, search=search, seed=seed, jobs=jobs, **shown)
     split = split_loans(loans, portfolio, out_of_time, seed=seed)
     learn = loans.iloc[split.train]
     cleaned, bad = Cleaner(portfolio).transform(learn), learn["bad"].to_numpy()
@@ -329,4 +349,4 @@ def train(
     comparison = compare(tried, fitted, loans.iloc[split.test], folds)
     name = choose(comparison)
     pipelines = {name: pipeline for name, (pipeline, _) in fitted.items()}
-    return Model(portfolio, name, pipelines, comparison.assign(chosen=comparison.index == name), tried, loans, split, folds, edges or {})
+    return Model(portfolio, name, pipelines, comparison.assign(chosen=comparison.index == name), tried, loans, split, folds, edges or {}, search, maturity_months)

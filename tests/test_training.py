@@ -149,6 +149,31 @@ def test_the_saved_model_reproduces_its_figures_in_a_fresh_process(small_run, co
     assert {m: row[f"{m}_holdout"] for m in METRICS} == pytest.approx(found, abs=1e-9)
 
 
+def test_every_loan_has_a_score_by_a_model_that_has_not_seen_it(small_run, comparison, portfolio):
+    loans, scores = read_artifact(small_run, "loans.parquet"), read_artifact(small_run, "scores.parquet")
+    held = split_loans(loans, portfolio, 0.3).test
+    assert (scores["part"] == np.where(np.isin(np.arange(len(loans)), held), "held_out", "fold")).all()
+    found, row = metrics(loans["bad"].to_numpy()[held], scores["pd"].to_numpy()[held]), comparison[comparison["chosen"]].iloc[0]
+    assert row["auc_holdout"] == pytest.approx(found["auc"], abs=1e-9)
+    by_saved = read_artifact(small_run, "best_model.joblib").predict_proba(loans)[:, 1]
+    assert (scores["pd"] != by_saved)[scores["part"] == "fold"].mean() > 0.9, "the saved model has seen those"
+
+
+def test_young_loans_are_left_out_but_scored(loans, portfolio):
+    model = train(loans, portfolio, candidates=QUICK, folds=2, repeats=1, maturity_months=6, search=False, jobs=1)
+    latest = loans[portfolio.date].max() - pd.DateOffset(months=6)
+    assert model.loans[portfolio.date].max() <= latest and len(model.loans) == (loans[portfolio.date] <= latest).sum()
+    scores = model.scores(loans)
+    assert scores["pd"].notna().all() and (scores["part"] == "young").sum() == (loans[portfolio.date] > latest).sum() > 0
+    assert "younger than 6 months" in model.card()
+
+
+def test_progress_counts_every_fit(loans, portfolio):
+    seen = []
+    cross_validate(QUICK, loans, portfolio, folds=2, repeats=1, jobs=1, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
 def test_the_card_says_what_was_measured(small_run, comparison):
     card = (small_run / "model_card.md").read_text(encoding="utf-8")
     row = comparison[comparison["chosen"]].iloc[0]
