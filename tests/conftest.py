@@ -11,6 +11,6 @@ SMALL = ["rows=2000", "folds=3", "repeats=1"]
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory) -> Path:
     "The folder of a whole run on 2,000 loans of the embedded portfolio."
-    from creditrisk.pipeline import run_pipeline
+    from creditrisk.run import run_pipeline
 
     return run_pipeline(parameters=SMALL, run_id="small", output=tmp_path_factory.mktemp("output"))

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from nbformat import v4, write
 
-from creditrisk.pipeline import GRAPH, main
+from creditrisk.pipeline import main
+from creditrisk.run import GRAPH
 
 PARAMETERS = {
     "00_load": 'data: str = "sample"\nquery: str = ""\nportfolio: str = "pago_atiempo"\nrun_dir: str = "x"\nrate: float = 0.1  # yearly interest',

@@ -105,7 +105,7 @@ def test_no_parameter_means_two_things():
     "One name has one type in all notebooks of a run: -p passes it to each that knows it."
     from papermill import inspect_notebook
 
-    from creditrisk.pipeline import GRAPH
+    from creditrisk.run import GRAPH
 
     kinds: dict[str, set] = {}
     for name in GRAPH:

@@ -18,7 +18,8 @@ import pandas as pd
 import pytest
 
 from creditrisk.load import MADE_BY, Portfolio, read_artifact, sample_loans
-from creditrisk.pipeline import GRAPH, main, notebooks_folder
+from creditrisk.pipeline import main
+from creditrisk.run import GRAPH, notebooks_folder
 
 ROOT = Path(__file__).parents[1]
 SEVERITIES = {"VERDE", "AMARILLO", "ROJO", "SIN_DATOS"}
@@ -149,7 +150,7 @@ def test_the_servers_answer_and_stop(small_run, command, page, words):
 
 def test_another_portfolio_runs_through_the_same_notebooks(tmp_path):
     "Other columns, the target the other way round, no date."
-    from creditrisk.pipeline import run_pipeline
+    from creditrisk.run import run_pipeline
 
     data = ROOT.parent / "shared" / "data" / "uci_credit_card.csv"
     if not data.is_file():
