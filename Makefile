@@ -47,7 +47,7 @@ bench: $(VENV)/.dev  ## measure speed
 	@for file in bench/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
 
 lock: $(VENV)/.dev  ## resolve the newest versions into constraints.txt
-	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --extra dev setup.py -o constraints.txt
+	@$(BIN)/uv pip compile -q --refresh-package creditrisk --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --extra dev setup.py -o constraints.txt
 
 clean:  ## remove the environment and caches, not the runs
 	@rm -rf $(VENV) *.egg-info build .pytest_cache .ruff_cache .coverage coverage.xml

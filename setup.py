@@ -23,7 +23,7 @@ setup(
     url=cfg["git_url"],
     keywords=cfg["keywords"],
     packages=find_packages(include=["creditrisk", "creditrisk.*"]),
-    package_data={"creditrisk": ["portfolios/*"]},
+    package_data={"creditrisk": ["page/*", "portfolios/*"]},
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),
     extras_require=extras,
