@@ -240,7 +240,7 @@ def performance_record(
     periods: dict[str, pd.DataFrame],
     portfolio: Portfolio,
     maturity_months: int = 0,
-) -> dict | None:  # reference, current, periods, bands, estimate, intercept; None without a score
+) -> dict | None:  # since, reference, current, periods, bands, estimate, intercept; None without a score
     "Everything that scores and outcomes say."
     if SCORE not in reference or SCORE not in current:
         return None
@@ -250,7 +250,7 @@ def performance_record(
     bands = calibration(now["bad"].to_numpy(), now[SCORE].to_numpy(), parts).reset_index() if now["bad"].nunique() == 2 else pd.DataFrame()
     bands = [{k: v if k in ("band", "n", "bads") else rounded(v) for k, v in row.items() if not k.startswith("oe")} for row in bands.to_dict("records")]
     return {
-        "maturity_months": maturity_months, "young": young_share(now, portfolio, pd.concat([reference, current])),
+        "since": f"{now[portfolio.date].min():%Y-%m}" if len(now) and portfolio.date in now else None, "maturity_months": maturity_months, "young": young_share(now, portfolio, pd.concat([reference, current])),
         "reference": quality(then), "current": quality(now), "periods": by_vintage(periods, portfolio, until), "bands": bands,
         "estimate": estimate(current, then, record_of(periods, portfolio, until)), "intercept": recalibration(now),
     }  # fmt: skip
