@@ -1,0 +1,70 @@
+// What every part uses: the run's data, the state of the page, elements, numbers as people write them.
+const data = JSON.parse(document.getElementById("cr-data").textContent);
+const detail = data.detail || { features: {}, periods: [] };
+const MARK = { ROJO: "▲", AMARILLO: "◆", VERDE: "●", SIN_DATOS: "○" };
+const TONE = { ROJO: "#b42318", AMARILLO: "#b35c00", VERDE: "#00734f", SIN_DATOS: "#5b6470" };
+const ORDER = ["ROJO", "AMARILLO", "SIN_DATOS", "VERDE"];
+const state = { lang: "es", sort: null, down: true, only: null, feature: null, period: "", metric: "avg_psi" };
+const t = () => WORDS[state.lang];
+
+function el(tag, props, ...children) {
+  const node = document.createElement(tag);
+  for (const [key, value] of Object.entries(props || {})) {
+    if (key === "class") node.className = value;
+    else if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (value !== null && value !== undefined) node.setAttribute(key, value);
+  }
+  for (const child of children.flat(2)) if (child !== null && child !== undefined && child !== "") node.append(child);
+  return node;
+}
+
+const none = (x) => x === null || x === undefined || Number.isNaN(x);
+const num = (x, digits = 3) => (none(x) ? "–" : x.toLocaleString(state.lang, { minimumFractionDigits: digits, maximumFractionDigits: digits }));
+const signed = (x, digits = 1) => (none(x) ? "–" : `${x > 0 ? "+" : x < 0 ? "−" : ""}${num(Math.abs(x), digits)}`);
+const pct = (x, digits = 1) => (none(x) ? "–" : `${num(100 * x, digits)} %`);
+const whole = (x) => (none(x) ? "–" : Math.round(x).toLocaleString(state.lang, { useGrouping: "always" }));
+const short = (x) => (Math.abs(x) >= 1e6 ? x.toLocaleString(state.lang, { notation: "compact", maximumSignificantDigits: 4 }) : x.toLocaleString(state.lang, { maximumSignificantDigits: 5, useGrouping: "always" }));
+const range = (low, high, as = pct) => (none(low) || none(high) ? "–" : t().between(as(low), as(high)));
+const said = (text) => (none(text) ? "" : typeof text === "string" ? text : (text[state.lang] ?? text.es ?? text.en ?? ""));
+const value = (x) => (typeof x === "number" ? short(x) : none(x) ? t().absent.toLowerCase() : String(x));
+
+function unit(given) {
+  const text = said(given), english = typeof given === "object" && given ? given.en : given;
+  return state.lang === "es" && text === english ? UNITS[text] || text : text;
+}
+
+// "2025-03" as people write it; several months merged as "2025-03..2026-04"; anything else as it is
+function period(name) {
+  if (none(name)) return "";
+  if (String(name).includes("..")) return t().upTo(...name.split("..").map(period));
+  const month = /^(\d{4})-(\d{2})$/.exec(name);
+  return month ? new Intl.DateTimeFormat(state.lang, { month: "short", year: "numeric", timeZone: "UTC" }).format(Date.UTC(month[1], month[2] - 1)).replace(" de ", " ") : name === "current" || name === "all" ? t().now : String(name);
+}
+
+const day = (text) => (none(text) ? "" : new Intl.DateTimeFormat(state.lang, { day: "numeric", month: "short", year: "numeric", timeZone: "UTC" }).format(new Date(text)).replaceAll(" de ", " "));
+const feature = (name) => detail.features[name] || { label: { es: name, en: name } };
+const label = (name) => (detail.features[name] ? said(detail.features[name].label) : t().outcomes[name] || name);
+const light = (severity) => el("span", { class: `light ${severity}` }, el("i", { "aria-hidden": "true" }, MARK[severity] || "○"), t()[severity] || severity);
+const note = (text) => el("p", { class: "absent" }, text);
+
+function options(values, chosen) {
+  return values.map(([key, text]) => { const o = el("option", { value: key }, text); o.selected = key === chosen; return o; });
+}
+
+// a plain table; columns named in `numeric` (by place) stand to the right
+function grid(head, rows, numeric = [], id = null) {
+  const cell = (tag, row) => row.map((content, i) => el(tag, { class: numeric.includes(i) ? "num" : "", scope: tag === "th" ? "col" : null, "data-label": tag === "td" ? head[i] : null }, content));
+  return el("div", { class: "scroll", tabindex: "0", role: "region" }, el("table", { id }, el("thead", {}, el("tr", {}, cell("th", head))), el("tbody", {}, rows.map((row) => el("tr", {}, cell("td", row))))));
+}
+
+function part(id, title, hint, ...content) {
+  return el("section", { id: `cr-${id}`, class: "part", "aria-labelledby": `cr-${id}-title` }, el("h2", { id: `cr-${id}-title` }, title), hint ? el("p", { class: "hint" }, hint) : null, content);
+}
+
+function save(name, type, text) {
+  const link = el("a", { href: URL.createObjectURL(new Blob([text], { type })), download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}
