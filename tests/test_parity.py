@@ -18,7 +18,8 @@ from sklearn.pipeline import Pipeline
 from creditrisk import load
 from creditrisk.features import Cleaner, linear_encoding
 from creditrisk.load import DataError, Portfolio, sample_loans
-from creditrisk.points import DIALECTS, VALUES, _literal, best_score, points_table, reason_codes, rounding_error, to_polars, to_query, to_sql, total_points, whole_points
+from creditrisk.points import best_score, points_table, reason_codes, rounding_error, total_points, whole_points
+from creditrisk.query import DIALECTS, VALUES, _literal, to_polars, to_query, to_sql
 from creditrisk.scorecard import Scorecard, points, scorecard_file
 from creditrisk.scorer import Scorer, points_lost, reasons_of
 from creditrisk.scorer import best_score as scorers_best
