@@ -209,15 +209,32 @@ def test_two_runs_at_once_do_not_disturb_each_other(home):
     assert (home / "output" / "latest").resolve() in folders(home)
 
 
-@pytest.mark.parametrize("command", [["monitor", "new.csv"], ["score", "new.csv", "out.csv"], ["serve"], ["dashboard"]])
+@pytest.mark.parametrize("command", [["monitor", "new.csv"], ["score", "new.csv", "out.csv"], ["serve"], ["dashboard"], ["report"]])
 def test_the_other_commands_say_what_is_missing(home, capsys, command):
     assert call(*command, "--run", "output/of-nobody") == 1
     said = capsys.readouterr().err
     assert "of-nobody" in said and "Traceback" not in said
 
 
+def test_monitor_wants_loans_or_a_decision_log(home, capsys):
+    (home / "a").mkdir()
+    (home / "a" / "run.json").write_text('{"parameters": {"portfolio": "pago_atiempo"}}')
+    for given in ([], ["new.csv", "--decisions", "sqlite:///log.db"]):
+        assert call("monitor", *given, "--run", "a") == 1
+        assert "a file of loans, or --decisions" in capsys.readouterr().err
+    assert call("monitor", "--decisions", f"sqlite:///{home}/none.db", "--run", "a") == 1
+    assert "none.db" in capsys.readouterr().err and not (home / "none.db").exists()
+
+
+def test_a_dashboard_that_others_can_reach_wants_a_token(home, capsys):
+    (home / "a").mkdir()
+    (home / "a" / "run.json").write_text("{}")
+    assert call("dashboard", "--run", "a", "--host", "0.0.0.0") == 1
+    assert "CREDITRISK_DASHBOARD_TOKEN" in capsys.readouterr().err
+
+
 def test_help_is_there_and_quick(capsys):
-    for command in ([], ["run"], ["monitor"], ["score"], ["serve"], ["dashboard"]):
+    for command in ([], ["run"], ["monitor"], ["score"], ["serve"], ["dashboard"], ["report"]):
         assert call(*command, "--help") == 0
     heavy = "import sys, creditrisk.pipeline; print([m for m in ('pandas', 'numpy', 'papermill', 'nbformat', 'sklearn') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -110,6 +110,13 @@ def test_monitoring_new_loans(small_run, tmp_path, capsys):
     assert table.loc["salario_cliente", "severity"] == "ROJO"
 
 
+def test_the_report_is_one_file(small_run, tmp_path):
+    assert call("report", str(tmp_path / "report.html"), "--run", str(small_run)) == 0
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    summary = read_artifact(small_run, "alerts.json")["summary"]["es"]
+    assert text.startswith("<!doctype html>") and summary in text and "<script src" not in text and "stylesheet" not in text
+
+
 def test_plain_papermill_runs_a_single_notebook(small_run, tmp_path):
     command = [sys.executable, "-m", "papermill", notebooks_folder() / "01_eda.ipynb", tmp_path / "out.ipynb", "-p", "run_dir", small_run, "--no-progress-bar"]
     done = subprocess.run(command, capture_output=True, text=True)
