@@ -175,6 +175,7 @@ def voila_command(
     paths = [str(notebooks / "jupyter"), *filter(None, [os.environ.get("JUPYTER_PATH")])]
     base = f"/{base_url.strip('/')}/".replace("//", "/")
     arguments = ["04_monitoring.ipynb", f"--port={port}", f"--Voila.ip={host}", f"--Voila.base_url={base}", "--no-browser", "--template=creditrisk", "--KernelManager.transport=ipc", "--Voila.log_level=ERROR"]
+    gate = ["--Voila.auto_token=True", "--Voila.identity_provider_class=creditrisk.gate.Gate"]  # the token itself is in the environment
     environment = {name: text for name, text in os.environ.items() if name not in ("JUPYTER_TOKEN", "JUPYTER_TOKEN_FILE")}
     environment |= {"CREDITRISK_RUN_DIR": str(run), "JUPYTER_PATH": os.pathsep.join(paths)} | ({"JUPYTER_TOKEN": token} if token else {})
-    return [sys.executable, "-m", "voila", *arguments, *(["--Voila.auto_token=True"] if token else [])], environment
+    return [sys.executable, "-m", "voila", *arguments, *(gate if token else [])], environment

@@ -3,11 +3,11 @@ const causeOf = (a) => t().causes[a.cause] || a.cause || "";
 
 function alertCard(a) {
   const status = a.status && el("span", { class: `status ${a.status}` }, t().statuses[a.status] || a.status);
-  const facts = [causeOf(a), a.since ? `${t().sinceWhen} ${period(a.since)}` : null, none(a.psi) ? null : `PSI ${num(a.psi)}`].filter(Boolean).join(" · ");
+  const evidence = said(a.evidence), change = said(a.change), told = (text) => text && evidence.toLowerCase().includes(text.toLowerCase().replace(/\.$/, ""));
+  const facts = [causeOf(a), a.since ? `${t().sinceWhen} ${period(a.since)}` : null, none(a.psi) || evidence ? null : `PSI ${num(a.psi)}`].filter(Boolean).join(" · ");
   const off = a.feature && deflation(a.feature), line = off ? t().deflatedShort(said(off.index), num(off.psi), t()[off.severity].toLowerCase()) : null;
-  const evidence = said(a.evidence), change = said(a.change);
-  return el("li", { class: a.severity }, el("p", {}, light(a.severity), " ", el("b", {}, said(a.label) || a.feature), " ", status, el("span", { class: "muted" }, ` ${facts}`)), change && change !== evidence ? el("p", {}, change) : null, evidence ? el("p", {}, evidence) : null,
-    line && !evidence.includes(num(off.psi)) ? el("p", {}, line) : null, el("p", { class: "muted" }, el("b", {}, `${t().action}: `), said(a.action)));
+  return el("li", { class: a.severity }, el("p", {}, light(a.severity), " ", el("b", {}, said(a.label) || a.feature), " ", status, el("span", { class: "muted" }, ` ${facts}`)), change && !told(change) ? el("p", {}, change) : null, evidence ? el("p", {}, evidence) : null,
+    line && !evidence ? el("p", {}, line) : null, el("p", { class: "muted" }, el("b", {}, `${t().action}: `), said(a.action)));
 }
 
 function alerts() {
@@ -29,9 +29,9 @@ function alertHistory() {
 function retraining() {
   const found = data.alerts.retraining;
   if (!found) return part("retraining-part", t().retraining, null, el("p", { class: "strong" }, said(data.alerts.advice)), note(t().noRetraining));
-  const seen = found.evidence || {}, named = (names) => (names && names.length ? names.map(label).join(", ") : t().nothing), area = (r) => `${num(r.auc)} (${range(r.auc_low, r.auc_high, num)})`;
+  const seen = found.evidence || {}, named = (names, nobody) => (names.length ? names.map(label).join(", ") : nobody), area = (r) => `${num(r.auc)} (${range(r.auc_low, r.auc_high, num)})`;
   const rows = [
-    seen.faults ? [t().faults, named(seen.faults)] : null, seen.lasting ? [t().lasting, named(seen.lasting)] : null, none(seen.score_moved) ? null : [t().moved, seen.score_moved ? t().yes : t().no],
+    seen.faults ? [t().faults, named(seen.faults, t().noFaults)] : null, seen.lasting ? [t().lasting, named(seen.lasting, t().nothing)] : null, none(seen.score_moved) ? null : [t().moved, seen.score_moved ? t().yes : t().no],
     seen.reference && seen.current && !none(seen.current.auc) ? [t().order, t().orderSays(area(seen.reference), area(seen.current), whole(seen.current.bads))] : null,
   ].filter(Boolean);
   return part("retraining-part", t().retraining, null, el("p", { class: "strong" }, found.advised ? t().retrainYes : t().retrainNo), el("p", {}, sentence(said(found.why))), rows.length ? grid([t().criterion, t().finding], rows, [], "cr-evidence") : null);

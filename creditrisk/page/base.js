@@ -36,9 +36,15 @@ function unit(given) {
 // "2025-03" as people write it; several months merged as "2025-03..2026-04"; anything else as it is
 function period(name) {
   if (none(name)) return "";
-  if (String(name).includes("..")) return t().upTo(...name.split("..").map(period));
+  if (String(name).includes("..")) return between(...name.split("..").map(period));
   const month = /^(\d{4})-(\d{2})$/.exec(name);
   return month ? new Intl.DateTimeFormat(state.lang, { month: "short", year: "numeric", timeZone: "UTC" }).format(Date.UTC(month[1], month[2] - 1)).replace(" de ", " ") : name === "current" || name === "all" ? t().now : String(name);
+}
+
+// "nov–dic 2025" of "nov 2025" and "dic 2025"
+function between(first, last) {
+  const [a, year] = [first.slice(0, -5), first.slice(-5)];
+  return year === last.slice(-5) && /^ \d{4}$/.test(year) ? `${a}–${last}` : `${first} – ${last}`;
 }
 
 const day = (text) => (none(text) ? "" : new Intl.DateTimeFormat(state.lang, { day: "numeric", month: "short", year: "numeric", timeZone: "UTC" }).format(new Date(text)).replaceAll(" de ", " "));

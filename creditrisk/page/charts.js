@@ -9,16 +9,18 @@ function figure(id, title, hint, draw, table = null) {
   return el("figure", {}, title ? el("figcaption", {}, el("h3", {}, title), hint ? el("p", { class: "hint" }, hint) : null) : null, el("div", { id, class: "plot", role: "img", "aria-label": [title, hint].filter(Boolean).join(". ") || id }, el("p", { class: "wait" }, t().drawing)), more);
 }
 
+const narrow = () => matchMedia("(max-width: 760px)").matches, size = () => (narrow() ? 11 : 12.5);  // of letters in plots
+
 function plot(id, traces, more = {}) {
-  const node = document.getElementById(id), touch = matchMedia("(max-width: 760px)").matches;
+  const node = document.getElementById(id), touch = narrow();
   if (!node || !window.Plotly) return;
   for (const waiting of node.querySelectorAll(".wait")) waiting.remove();
-  const size = touch ? 11 : 12.5, axis = { gridcolor: FAINT, zeroline: false, automargin: true, fixedrange: touch, tickmode: "auto" };
-  const titled = (given) => (given && given.title ? { ...given, title: { font: { size }, ...given.title } } : given);
+  const axis = { gridcolor: FAINT, zeroline: false, automargin: true, fixedrange: touch, tickmode: "auto" };
+  const titled = (given) => (given && given.title ? { ...given, title: { font: { size: size() }, ...given.title } } : given);
   const { xaxis, yaxis, yaxis2, ...rest } = more;
   const layout = {
-    margin: { l: 48, r: yaxis2 ? 52 : 12, t: 8, b: 40 }, font: { family: "system-ui, -apple-system, Segoe UI, Roboto, Liberation Sans, sans-serif", size, color: INK }, paper_bgcolor: "#fff", plot_bgcolor: "#fff",
-    separators: state.lang === "es" ? ",." : ".,", legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, traceorder: "normal", itemsizing: "constant" }, hoverlabel: { bgcolor: "#fff", bordercolor: "#9aa4b0", font: { color: INK } }, dragmode: touch ? false : "zoom",
+    margin: { l: 48, r: yaxis2 ? 52 : 12, t: 8, b: 40 }, font: { family: "system-ui, -apple-system, Segoe UI, Roboto, Liberation Sans, sans-serif", size: size(), color: INK }, paper_bgcolor: "#fff", plot_bgcolor: "#fff",
+    separators: state.lang === "es" ? ",." : ".,", legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, traceorder: "normal" }, hoverlabel: { bgcolor: "#fff", bordercolor: "#9aa4b0", font: { color: INK } }, dragmode: touch ? false : "zoom",
     xaxis: { ...axis, showgrid: false, ...titled(xaxis) }, yaxis: { ...axis, ...titled(yaxis) }, ...(yaxis2 ? { yaxis2: { ...axis, showgrid: false, ...titled(yaxis2) } } : {}), ...rest,
   };
   Plotly.react(node, traces, layout, { displayModeBar: false, responsive: true });
@@ -26,7 +28,7 @@ function plot(id, traces, more = {}) {
 
 // every period's name where there is room, every second or third where there is not
 function months(names) {
-  const every = Math.ceil(names.length / (matchMedia("(max-width: 760px)").matches ? 8 : 24));
+  const every = Math.ceil(names.length / (narrow() ? 8 : 24));
   return { type: "category", tickmode: "array", tickvals: names, ticktext: names.map((name, i) => (i % every ? "" : period(name))), tickangle: names.length > 7 ? -45 : 0, categoryorder: "array", categoryarray: names };
 }
 
@@ -66,7 +68,8 @@ async function drawAll() {
 
 // paper is narrower than a screen: plots are drawn anew for it, and back
 function forPaper() {
-  const each = (width) => { if (window.Plotly) for (const node of document.querySelectorAll(".cr .js-plotly-plot")) Plotly.relayout(node, width ? { width, height: 270 } : { width: null, height: null, autosize: true }); };
-  window.addEventListener("beforeprint", () => { for (const d of document.querySelectorAll(".cr details.paper")) d.open = true; each(680); });
-  window.addEventListener("afterprint", () => each(null));
+  const small = (node) => ({ ...(node.closest(".pair") ? { width: 330, height: 230 } : { width: 680, height: 250 }), "font.size": 9.5 });
+  const each = (paper) => { if (window.Plotly) for (const node of document.querySelectorAll(".cr .js-plotly-plot")) Plotly.relayout(node, paper ? small(node) : { width: null, height: null, autosize: true, "font.size": size() }); };
+  window.addEventListener("beforeprint", () => { for (const d of document.querySelectorAll(".cr details.paper")) d.open = true; each(true); });
+  window.addEventListener("afterprint", () => each(false));
 }

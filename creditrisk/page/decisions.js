@@ -45,9 +45,9 @@ function observedTrace(rows, name, text, by = 100) {
 }
 
 function drawMoves() {
-  const rows = [...scored().contributions].sort((a, b) => Math.abs(b.points) - Math.abs(a.points)).slice(0, 12).reverse(), names = rows.map((m) => said(m.label) || m.feature), points = rows.map((m) => m.points);
+  const rows = scored().contributions.filter((m) => Math.abs(m.points) >= 0.05).sort((a, b) => Math.abs(b.points) - Math.abs(a.points)).slice(0, 12).reverse(), names = rows.map((m) => said(m.label) || m.feature), points = rows.map((m) => m.points), low = Math.min(0, ...points), high = Math.max(0, ...points);
   plot("cr-moves", [{ type: "bar", orientation: "h", x: rows.map((m) => m.points), y: names, marker: { color: rows.map((m) => (m.points < 0 ? RED : BLUE)) }, text: rows.map((m) => signed(m.points)), textposition: "outside", cliponaxis: false, hovertemplate: "%{y}: %{text}<extra></extra>" }],
-    { xaxis: { title: { text: t().points.toLowerCase() }, zeroline: true, zerolinecolor: "#9aa4b0", showgrid: true, range: [1.25 * Math.min(0, ...points), 1.25 * Math.max(0, ...points)] }, yaxis: { showgrid: false, type: "category" }, showlegend: false });
+    { xaxis: { title: { text: t().points.toLowerCase() }, zeroline: true, zerolinecolor: "#9aa4b0", showgrid: true, range: [low - 0.16 * (high - low), high + 0.16 * (high - low)] }, yaxis: { showgrid: false, type: "category" }, showlegend: false });
 }
 
 function performance() {
@@ -59,7 +59,8 @@ function performance() {
     bands.length ? figure("cr-calibration", t().calibration, t().calibrationHint, drawCalibration, () => [[t().band, t().volume, t().expected, t().observed, t().interval], bands.map((r, i) => [bandName(r, i), whole(r.n), pct(r.expected), pct(r.observed), range(r.low, r.high)]), [1, 2, 3, 4]]) : null,
   ];
   const empty = !periods.length && !bands.length && !found.estimate ? note(t().noOutcomes) : null;
-  return part("performance-part", t().performance, null, el("div", { class: "pair" }, figures, estimate(found.estimate), intercept(found.intercept)), empty);
+  const young = found.young ? t().young(pct(found.young, 0)) : "", unripe = found.maturity_months === 0 && young ? t().unripe : "";
+  return part("performance-part", t().performance, [young, unripe].filter(Boolean).join(" "), el("div", { class: "pair" }, figures, estimate(found.estimate), intercept(found.intercept)), empty);
 }
 
 const bandName = (r, i) => said(r.band) || range(r.low_pd ?? null, r.high_pd ?? null) || String(i + 1);

@@ -15,9 +15,9 @@ const measured = (i) => (own() ? own().psi[place(i)] : data.log[i][state.metric]
 const stateAt = (i) => (own() ? own().severity[place(i)] : data.log[i].verdict) || "SIN_DATOS";
 
 function remarks() {
-  const pooled = (detail.pooled || []).map((p) => t().pooled(period(p.into), p.periods.map(period).join(", ")));
+  const pooled = (detail.pooled || []).map((p) => period(p.into)).join(", ");
   const unknown = data.log.filter((r) => r.verdict === "SIN_DATOS").map((r) => `${period(r.period)} (${whole(r.n)})`);
-  const texts = [...pooled, unknown.length ? t().unmeasured(unknown.join(", ")) : null, data.log.length === 1 ? t().onePeriod : null].filter(Boolean);
+  const texts = [pooled ? t().pooled(pooled) : null, unknown.length ? t().unmeasured(unknown.join(", ")) : null, data.log.length === 1 ? t().onePeriod : null].filter(Boolean);
   return texts.length ? el("p", { class: "remark" }, texts.join(" ")) : null;
 }
 

@@ -19,8 +19,8 @@ function explained() {
 }
 
 function verdict() {
-  const { verdict: worst, summary, advice } = data.alerts;
-  return el("section", { id: "cr-verdict", class: `verdict ${worst}`, "aria-live": "polite" }, el("p", { class: "what" }, el("span", { "aria-hidden": "true" }, `${MARK[worst]} `), said(summary)), explained(), el("p", { class: "advice" }, el("b", {}, `${t().advice}: `), said(advice)));
+  const { verdict: worst, summary, advice } = data.alerts, [, first, rest] = /^(.*?\.)\s+(?=[A-ZÁÉÍÓÚÑ¿«“\d])(.*)$/s.exec(said(summary)) || [null, said(summary), ""];
+  return el("section", { id: "cr-verdict", class: `verdict ${worst}`, "aria-live": "polite" }, el("p", { class: "what" }, el("span", { "aria-hidden": "true" }, `${MARK[worst]} `), first), rest ? el("p", {}, rest) : null, explained(), el("p", { class: "advice" }, el("b", {}, `${t().advice}: `), said(advice)));
 }
 
 function tiles() {
