@@ -67,7 +67,7 @@ def test_profile_merges_and_comes_back_exactly():
     random.Random(3).shuffle(parts)
     merged = functools.reduce(lambda a, b: a + b, [Profile.fit(p, portfolio()) for p in parts])
     assert merged == whole and merged.to_json() == whole.to_json()
-    assert Profile.from_json(whole.to_json()) == whole and len(whole.to_json()) < 60_000
+    assert Profile.from_json(whole.to_json()) == whole and len(whole.to_json()) < 100_000
     assert whole.window == (f"{loans()[portfolio().date].min():%Y-%m-%d}", f"{loans()[portfolio().date].max():%Y-%m-%d}")
 
 
