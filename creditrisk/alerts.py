@@ -63,10 +63,10 @@ def cause_of(
     feature: str,
     row: pd.Series,  # of a drift table
     deflated: dict[str, dict],
-) -> str:  # quality, population, unit, new, gone, type, score, dependence or nominal
+) -> str:  # quality, population, dependence, unit, new, gone, type, score or nominal
     "What is behind a variable's alert."
     cause = CAUSES.get(row["cause"], row["cause"])
-    if cause == "quality" and str(row.get("tests", "")).startswith("new level"):
+    if cause == "quality" and str(row.get("tests", "")).startswith("new_level"):
         return "new"
     if cause != "population":
         return cause

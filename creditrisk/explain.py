@@ -7,6 +7,8 @@ __all__ = ['MOST_BARS', 'index_level', 'indexed_columns', 'deflate', 'deflated_d
            'contributions', 'nice_edges', 'bar_layout', 'on_bars', 'bars_of', 'score_bars']
 
 # %% ../nbs/04h_explain.ipynb #97346174
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 from scipy.special import logit
@@ -58,7 +60,7 @@ def deflated_drift(
     names = indexed_columns(portfolio, reference, current)
     if not names:
         return {}
-    base = Profile.fit(deflate(reference, portfolio)[names], portfolio, columns=names)
+    base = replace(Profile.fit(deflate(reference, portfolio)[names], portfolio, columns=names), repeats=None)  # a few columns repeat where loans do not
     table, *past = (base.drift(deflate(loans, portfolio)[names], **limits) for loans in (current, *periods.values()))
     labels = {c: portfolio.index[portfolio.columns[c].index].get("label", {}) for c in names}
     return {
