@@ -20,16 +20,23 @@ function el(tag, props, ...children) {
 
 const none = (x) => x === null || x === undefined || Number.isNaN(x);
 const num = (x, digits = 3) => (none(x) ? "–" : x.toLocaleString(state.lang, { minimumFractionDigits: digits, maximumFractionDigits: digits }));
-const signed = (x, digits = 1) => (none(x) ? "–" : `${x > 0 ? "+" : x < 0 ? "−" : ""}${num(Math.abs(x), digits)}`);
+function signed(x, digits = 1) {
+  const shown = num(none(x) ? x : Math.abs(x), digits);
+  return none(x) || !/[1-9]/.test(shown) ? shown : `${x > 0 ? "+" : "−"}${shown}`;
+}
 const pct = (x, digits = 1) => (none(x) ? "–" : `${num(100 * x, digits)} %`);
 const whole = (x) => (none(x) ? "–" : Math.round(x).toLocaleString(state.lang, { useGrouping: "always" }));
-const short = (x) => (Math.abs(x) >= 1e6 ? x.toLocaleString(state.lang, { notation: "compact", maximumSignificantDigits: 4 }) : x.toLocaleString(state.lang, { maximumSignificantDigits: 5, useGrouping: "always" }));
+const short = (x) =>
+  Math.abs(x) >= 1e6
+    ? x.toLocaleString(state.lang, { notation: "compact", maximumSignificantDigits: 4 })
+    : x.toLocaleString(state.lang, { maximumSignificantDigits: 5, useGrouping: "always" });
 const range = (low, high, as = pct) => (none(low) || none(high) ? "–" : t().between(as(low), as(high)));
 const said = (text) => (none(text) ? "" : typeof text === "string" ? text : (text[state.lang] ?? text.es ?? text.en ?? ""));
 const value = (x) => (typeof x === "number" ? short(x) : none(x) ? t().absent.toLowerCase() : String(x));
 
 function unit(given) {
-  const text = said(given), english = typeof given === "object" && given ? given.en : given;
+  const text = said(given),
+    english = typeof given === "object" && given ? given.en : given;
   return state.lang === "es" && text === english ? UNITS[text] || text : text;
 }
 
@@ -38,7 +45,13 @@ function period(name) {
   if (none(name)) return "";
   if (String(name).includes("..")) return between(...name.split("..").map(period));
   const month = /^(\d{4})-(\d{2})$/.exec(name);
-  return month ? new Intl.DateTimeFormat(state.lang, { month: "short", year: "numeric", timeZone: "UTC" }).format(Date.UTC(month[1], month[2] - 1)).replace(" de ", " ") : name === "current" || name === "all" ? t().now : String(name);
+  return month
+    ? new Intl.DateTimeFormat(state.lang, { month: "short", year: "numeric", timeZone: "UTC" })
+        .format(Date.UTC(month[1], month[2] - 1))
+        .replace(" de ", " ")
+    : name === "current" || name === "all"
+      ? t().now
+      : String(name);
 }
 
 // "nov–dic 2025" of "nov 2025" and "dic 2025"
@@ -47,24 +60,56 @@ function between(first, last) {
   return year === last.slice(-5) && /^ \d{4}$/.test(year) ? `${a}–${last}` : `${first} – ${last}`;
 }
 
-const day = (text) => (none(text) ? "" : new Intl.DateTimeFormat(state.lang, { day: "numeric", month: "short", year: "numeric", timeZone: "UTC" }).format(new Date(text)).replaceAll(" de ", " "));
+const day = (text) =>
+  none(text)
+    ? ""
+    : new Intl.DateTimeFormat(state.lang, { day: "numeric", month: "short", year: "numeric", timeZone: "UTC" })
+        .format(new Date(text))
+        .replaceAll(" de ", " ");
 const feature = (name) => detail.features[name] || { label: { es: name, en: name } };
 const label = (name) => (detail.features[name] ? said(detail.features[name].label) : t().outcomes[name] || name);
-const light = (severity) => el("span", { class: `light ${severity}` }, el("i", { "aria-hidden": "true" }, MARK[severity] || "○"), t()[severity] || severity);
+const light = (severity) =>
+  el("span", { class: `light ${severity}` }, el("i", { "aria-hidden": "true" }, MARK[severity] || "○"), t()[severity] || severity);
 const note = (text) => el("p", { class: "absent" }, text);
 
 function options(values, chosen) {
-  return values.map(([key, text]) => { const o = el("option", { value: key }, text); o.selected = key === chosen; return o; });
+  return values.map(([key, text]) => {
+    const o = el("option", { value: key }, text);
+    o.selected = key === chosen;
+    return o;
+  });
 }
 
 // a plain table; columns named in `numeric` (by place) stand to the right
 function grid(head, rows, numeric = [], id = null) {
-  const cell = (tag, row) => row.map((content, i) => el(tag, { class: numeric.includes(i) ? "num" : "", scope: tag === "th" ? "col" : null, "data-label": tag === "td" ? head[i] : null }, content));
-  return el("div", { class: "scroll", tabindex: "0", role: "region" }, el("table", { id }, el("thead", {}, el("tr", {}, cell("th", head))), el("tbody", {}, rows.map((row) => el("tr", {}, cell("td", row))))));
+  const cell = (tag, row) =>
+    row.map((content, i) =>
+      el(tag, { class: numeric.includes(i) ? "num" : "", scope: tag === "th" ? "col" : null, "data-label": tag === "td" ? head[i] : null }, content),
+    );
+  return el(
+    "div",
+    { class: "scroll", tabindex: "0", role: "region" },
+    el(
+      "table",
+      { id },
+      el("thead", {}, el("tr", {}, cell("th", head))),
+      el(
+        "tbody",
+        {},
+        rows.map((row) => el("tr", {}, cell("td", row))),
+      ),
+    ),
+  );
 }
 
 function part(id, title, hint, ...content) {
-  return el("section", { id: `cr-${id}`, class: "part", "aria-labelledby": `cr-${id}-title` }, el("h2", { id: `cr-${id}-title` }, title), hint ? el("p", { class: "hint" }, hint) : null, content);
+  return el(
+    "section",
+    { id: `cr-${id}`, class: "part", "aria-labelledby": `cr-${id}-title` },
+    el("h2", { id: `cr-${id}-title` }, title),
+    hint ? el("p", { class: "hint" }, hint) : null,
+    content,
+  );
 }
 
 function save(name, type, text) {

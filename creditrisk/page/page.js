@@ -5,80 +5,187 @@ function side(name) {
 }
 
 function header() {
-  const found = data.alerts, ran = data.about && (data.about.ended || data.about.started);
-  const langs = ["es", "en"].map((lang) => el("button", { id: `cr-lang-${lang}`, lang, "aria-pressed": String(lang === state.lang), onclick: () => { state.lang = lang; drawPage(); document.getElementById(`cr-lang-${lang}`).focus(); } }, { es: "Español", en: "English" }[lang]));
-  const about = found ? [said(found.label) || found.portfolio, `${t().reference}: ${side("reference")}`, `${t().now}: ${side("current")}` + (found.current.rejected ? `, ${whole(found.current.rejected)} ${t().rejected}` : ""), ran ? `${t().runOf} ${day(ran)}` : null] : [];
-  const tools = el("div", { class: "tools" }, el("button", { id: "cr-report", class: "plain", onclick: downloadReport }, `↓ ${t().report}`), el("button", { id: "cr-print", class: "plain", onclick: () => window.print() }, t().print));
-  return el("header", {}, el("div", {}, el("h1", {}, t().title), el("p", { class: "muted" }, about.filter(Boolean).map((text, i) => [i ? " · " : "", el("span", {}, text)]).flat())), el("div", { class: "side" }, el("div", { class: "langs", role: "group", "aria-label": "Idioma / Language" }, langs), tools));
+  const found = data.alerts,
+    ran = data.about && (data.about.ended || data.about.started);
+  const langs = ["es", "en"].map((lang) =>
+    el(
+      "button",
+      {
+        id: `cr-lang-${lang}`,
+        lang,
+        "aria-pressed": String(lang === state.lang),
+        onclick: () => {
+          state.lang = lang;
+          drawPage();
+          document.getElementById(`cr-lang-${lang}`).focus();
+        },
+      },
+      { es: "Español", en: "English" }[lang],
+    ),
+  );
+  const about = found
+    ? [
+        said(found.label) || found.portfolio,
+        `${t().reference}: ${side("reference")}`,
+        `${t().now}: ${side("current")}` + (found.current.rejected ? `, ${whole(found.current.rejected)} ${t().rejected}` : ""),
+        ran ? `${t().runOf} ${day(ran)}` : null,
+      ]
+    : [];
+  const tools = el(
+    "div",
+    { class: "tools" },
+    el("button", { id: "cr-report", class: "plain", onclick: downloadReport }, `↓ ${t().report}`),
+    el("button", { id: "cr-print", class: "plain", onclick: () => window.print() }, t().print),
+  );
+  return el(
+    "header",
+    {},
+    el(
+      "div",
+      {},
+      el("h1", {}, t().title),
+      el(
+        "p",
+        { class: "muted" },
+        about
+          .filter(Boolean)
+          .map((text, i) => [i ? " · " : "", el("span", {}, text)])
+          .flat(),
+      ),
+    ),
+    el("div", { class: "side" }, el("div", { class: "langs", role: "group", "aria-label": "Idioma / Language" }, langs), tools),
+  );
 }
 
 // variables whose change an index explains belong to the first thing that is read
 function explained() {
-  const rows = (data.table || []).filter((r) => ["ROJO", "AMARILLO"].includes(r.severity) && deflation(r.feature) && deflation(r.feature).severity === "VERDE" && !said(data.alerts.summary).includes(said(deflation(r.feature).index)));
-  return rows.map((r) => el("p", {}, `${t().explained(label(r.feature), said(deflation(r.feature).index))} ${t().fromTo(num(r.psi), num(deflation(r.feature).psi))}`));
+  const rows = (data.table || []).filter(
+    (r) =>
+      ["ROJO", "AMARILLO"].includes(r.severity) &&
+      deflation(r.feature) &&
+      deflation(r.feature).severity === "VERDE" &&
+      !said(data.alerts.summary).includes(said(deflation(r.feature).index)),
+  );
+  return rows.map((r) =>
+    el("p", {}, `${t().explained(label(r.feature), said(deflation(r.feature).index))} ${t().fromTo(num(r.psi), num(deflation(r.feature).psi))}`),
+  );
 }
 
 function verdict() {
-  const { verdict: worst, summary, advice } = data.alerts, [, first, rest] = /^(.*?\.)\s+(?=[A-ZÁÉÍÓÚÑ¿«“\d])(.*)$/s.exec(said(summary)) || [null, said(summary), ""];
-  return el("section", { id: "cr-verdict", class: `verdict ${worst}`, "aria-live": "polite" }, el("p", { class: "what" }, el("span", { "aria-hidden": "true" }, `${MARK[worst]} `), first), rest ? el("p", {}, rest) : null, explained(), el("p", { class: "advice" }, el("b", {}, `${t().advice}: `), said(advice)));
+  const { verdict: worst, summary, advice } = data.alerts,
+    [, first, rest] = /^(.*?\.)\s+(?=[A-ZÁÉÍÓÚÑ¿«“\d])(.*)$/s.exec(said(summary)) || [null, said(summary), ""];
+  return el(
+    "section",
+    { id: "cr-verdict", class: `verdict ${worst}`, "aria-live": "polite" },
+    el("p", { class: "what" }, el("span", { "aria-hidden": "true" }, `${MARK[worst]} `), first),
+    rest ? el("p", {}, rest) : null,
+    explained(),
+    el("p", { class: "advice" }, el("b", {}, `${t().advice}: `), said(advice)),
+  );
 }
 
 function tiles() {
-  const one = (s) => el("button", { class: `tile ${s}`, "data-severity": s, title: t().tileHint, "aria-pressed": String(state.only === s), onclick: () => only(state.only === s ? null : s) }, el("b", {}, whole(data.alerts.counts[s] || 0)), el("span", {}, el("i", { "aria-hidden": "true" }, `${MARK[s]} `), t().tiles[s]));
+  const one = (s) =>
+    el(
+      "button",
+      {
+        class: `tile ${s}`,
+        "data-severity": s,
+        title: t().tileHint,
+        "aria-pressed": String(state.only === s),
+        onclick: () => only(state.only === s ? null : s),
+      },
+      el("b", {}, whole(data.alerts.counts[s] || 0)),
+      el("span", {}, el("i", { "aria-hidden": "true" }, `${MARK[s]} `), t().tiles[s]),
+    );
   return el("div", { class: "tiles" }, ["ROJO", "AMARILLO", "VERDE", "SIN_DATOS"].map(one));
 }
 
 function notes() {
   const split = data.alerts && t().split[data.alerts.mode.split("_")[0]];
   const measures = ["psi", "ks", "js", "v"].map((k) => `${t()[k]}.`);
-  return el("details", { class: "notes paper" }, el("summary", {}, t().notes), [...t().method, split, ...measures, t().zoom].filter(Boolean).map((text) => el("p", {}, text)));
+  return el(
+    "details",
+    { class: "notes paper" },
+    el("summary", {}, t().notes),
+    [...t().method, split, ...measures, t().zoom].filter(Boolean).map((text) => el("p", {}, text)),
+  );
 }
 
 const recent = () => !data.detail || data.detail.schema >= 2;
 const drawn = () => Object.keys(detail.features).length > 0;
 
 // each part with what it needs to be shown
-const PARTS = () => [
-  ["variables", t().variables, table, data.table], ["evolution-part", t().evolution, evolution, data.log], ["distribution-part", t().distribution, distribution, drawn()],
-  ["score-part", t().score, score, data.detail && recent()], ["performance-part", t().performance, performance, data.detail && recent()], ["population-part", t().population, population, data.detail && recent()],
-  ["alerts-part", t().alerts, alerts, data.alerts], ["retraining-part", t().retraining, retraining, data.alerts && (recent() || data.alerts.retraining)],
-].filter(([, , , there]) => there);
+const PARTS = () =>
+  [
+    ["variables", t().variables, table, data.table],
+    ["evolution-part", t().evolution, evolution, data.log],
+    ["distribution-part", t().distribution, distribution, drawn()],
+    ["score-part", t().score, score, data.detail && recent()],
+    ["performance-part", t().performance, performance, data.detail && recent()],
+    ["population-part", t().population, population, data.detail && recent()],
+    ["alerts-part", t().alerts, alerts, data.alerts],
+    ["retraining-part", t().retraining, retraining, data.alerts && (recent() || data.alerts.retraining)],
+  ].filter(([, , , there]) => there);
 
 function safely(make) {
-  try { return make() ?? []; } catch (error) { return el("div", { class: "notice" }, t().unreadable); }
+  try {
+    return make() ?? [];
+  } catch (error) {
+    return el("div", { class: "notice" }, t().unreadable);
+  }
 }
 
 function redraw(id, make) {
-  const old = document.getElementById(id), fresh = safely(make);
+  const old = document.getElementById(id),
+    fresh = safely(make);
   if (old) old.replaceWith(fresh);
 }
 
 function drawPage() {
-  const root = document.getElementById("cr-root"), problems = data.problems.map((p) => el("div", { class: "notice", role: "alert" }, said(p)));
+  const root = document.getElementById("cr-root"),
+    problems = data.problems.map((p) => el("div", { class: "notice", role: "alert" }, said(p)));
   if (window.Plotly) for (const node of root.querySelectorAll(".js-plotly-plot")) Plotly.purge(node);
   drawings.clear();
   root.lang = document.documentElement.lang = state.lang;
   root.dataset.drawn = "";
   document.title = t().title;
-  const links = el("nav", { "aria-label": t().parts }, PARTS().map(([id, title]) => el("a", { href: `#cr-${id}` }, title)));
+  const links = el(
+    "nav",
+    { "aria-label": t().parts },
+    PARTS().map(([id, title]) => el("a", { href: `#cr-${id}` }, title)),
+  );
   const top = data.alerts ? [safely(verdict), safely(tiles)] : [];
-  root.replaceChildren(...[safely(header), problems, top, links, PARTS().map(([id, title, make]) => safely(make)), recent() ? [] : note(t().old), notes()].flat(2));
+  root.replaceChildren(
+    ...[safely(header), problems, top, links, PARTS().map(([id, title, make]) => safely(make)), recent() ? [] : note(t().old), notes()].flat(2),
+  );
   drawAll();
 }
 
 // the page as one file to mail: what it was made of, without what it has drawn
 function downloadReport() {
   const keep = ["cr-style", "cr-root", "cr-data", "cr-plotly", "cr-script"].map((id) => document.getElementById(id));
-  const parts = keep.map((node) => (node.id === "cr-root" ? `<div id="cr-root" class="cr" data-lang="${state.lang}"></div>` : node.outerHTML)).join("\n");
+  const parts = keep
+    .map((node) => (node.id === "cr-root" ? `<div id="cr-root" class="cr" data-lang="${state.lang}"></div>` : node.outerHTML))
+    .join("\n");
   const head = `<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>${t().title}</title><link rel="icon" href="data:,">`;
-  save(`${(data.alerts || {}).portfolio || "monitoreo"}_${state.lang === "es" ? "informe" : "report"}.html`, "text/html;charset=utf-8", `<!doctype html>\n<html lang="${state.lang}">\n<head>${head}</head>\n<body>\n${parts}\n</body>\n</html>\n`);
+  save(
+    `${(data.alerts || {}).portfolio || "monitoreo"}_${state.lang === "es" ? "informe" : "report"}.html`,
+    "text/html;charset=utf-8",
+    `<!doctype html>\n<html lang="${state.lang}">\n<head>${head}</head>\n<body>\n${parts}\n</body>\n</html>\n`,
+  );
 }
 
 function start() {
-  const root = document.getElementById("cr-root"), names = Object.keys(detail.features), query = new URLSearchParams(location.search);
+  const root = document.getElementById("cr-root"),
+    names = Object.keys(detail.features),
+    query = new URLSearchParams(location.search);
   state.lang = query.get("lang") === "en" || (!query.get("lang") && root.dataset.lang === "en") ? "en" : "es";
   state.feature = ((data.table || []).find((r) => names.includes(r.feature)) || { feature: names[0] }).feature;
-  if (query.has("token")) { query.delete("token"); history.replaceState(null, "", location.pathname + (query.size ? `?${query}` : "") + location.hash); }
+  if (query.has("token")) {
+    query.delete("token");
+    history.replaceState(null, "", location.pathname + (query.size ? `?${query}` : "") + location.hash);
+  }
   forPaper();
   drawPage();
 }

@@ -1,41 +1,128 @@
 // The population as a whole: can it be told apart, where it changed, and which loans are strange.
 function population() {
-  const found = detail.population, places = detail.segments || [], strange = detail.anomalies || [];
+  const found = detail.population,
+    places = detail.segments || [],
+    strange = detail.anomalies || [];
   if (!found && !detail.segments && !detail.anomalies) return part("population-part", t().population, null, note(t().noPopulation));
-  return part("population-part", t().population, null, found ? domain(found) : null, detail.segments ? (places.length ? segments(places) : note(t().noSegments)) : null, detail.anomalies ? (strange.length ? anomalies(strange) : note(t().noAnomalies)) : null);
+  return part(
+    "population-part",
+    t().population,
+    null,
+    found ? domain(found) : null,
+    detail.segments ? (places.length ? segments(places) : note(t().noSegments)) : null,
+    detail.anomalies ? (strange.length ? anomalies(strange) : note(t().noAnomalies)) : null,
+  );
 }
 
 function domain(found) {
-  const per100 = (x) => whole(100 * x), verdict = found.low <= 0.5 ? t().domainNo : found.auc < 0.65 ? t().domainSome : t().domainMuch;
+  const per100 = (x) => whole(100 * x),
+    verdict = found.low <= 0.5 ? t().domainNo : found.auc < 0.65 ? t().domainSome : t().domainMuch;
   const features = (found.features || []).filter((f) => f.importance > 0).slice(0, 10);
-  const chart = features.length && found.low > 0.5 ? figure("cr-domain", t().importance, "", () => drawImportance(features), () => [[t().variable, t().weight], features.map((f) => [said(f.label) || f.feature, num(f.importance)]), [1]]) : null;
-  return el("div", { class: "pair" }, el("figure", {}, el("figcaption", {}, el("h3", {}, t().domain), el("p", { class: "hint" }, t().domainHint)), el("p", { class: "strong" }, verdict), el("p", {}, t().domainSays(per100(found.auc), per100(found.low), per100(found.high)))), chart);
+  const chart =
+    features.length && found.low > 0.5
+      ? figure(
+          "cr-domain",
+          t().importance,
+          "",
+          () => drawImportance(features),
+          () => [[t().variable, t().weight], features.map((f) => [said(f.label) || f.feature, num(f.importance)]), [1]],
+        )
+      : null;
+  return el(
+    "div",
+    { class: "pair" },
+    el(
+      "figure",
+      {},
+      el("figcaption", {}, el("h3", {}, t().domain), el("p", { class: "hint" }, t().domainHint)),
+      el("p", { class: "strong" }, verdict),
+      el("p", {}, t().domainSays(per100(found.auc), per100(found.low), per100(found.high))),
+    ),
+    chart,
+  );
 }
 
 function drawImportance(features) {
   const rows = [...features].reverse();
-  plot("cr-domain", [{ type: "bar", orientation: "h", x: rows.map((f) => f.importance), y: rows.map((f) => said(f.label) || f.feature), marker: { color: BLUE }, hovertemplate: "%{y}: %{x:.3f}<extra></extra>" }], { showlegend: false, xaxis: { showgrid: true, gridcolor: FAINT, rangemode: "tozero", nticks: 5 }, yaxis: { type: "category" } });
+  plot(
+    "cr-domain",
+    [
+      {
+        type: "bar",
+        orientation: "h",
+        x: rows.map((f) => f.importance),
+        y: rows.map((f) => said(f.label) || f.feature),
+        marker: { color: BLUE },
+        hovertemplate: "%{y}: %{x:.3f}<extra></extra>",
+      },
+    ],
+    { showlegend: false, xaxis: { showgrid: true, gridcolor: FAINT, rangemode: "tozero", nticks: 5 }, yaxis: { type: "category" } },
+  );
 }
 
-const shiftKey = (rows) => ["score_shift", "shift", "points"].find((k) => rows.some((r) => !none(r[k])));
-
 function segments(rows) {
-  const shift = shiftKey(rows);
-  const body = rows.slice(0, 12).map((r) => [el("span", {}, segmentLabel(r), el("small", {}, segmentLevel(r))), pct(r.share_reference), pct(r.share_current), whole(r.n), num(r.psi), ...(shift ? [signed(r[shift], 1)] : [])]);
-  return el("figure", { id: "cr-segments" }, el("figcaption", {}, el("h3", {}, t().segments), el("p", { class: "hint" }, t().segmentsHint)), grid([t().segment, t().then, t().today, t().volume, "PSI", ...(shift ? [t().scoreShift] : [])], body, [1, 2, 3, 4, 5]));
+  const shift = rows.some((r) => !none(r.score_shift));
+  const body = rows
+    .slice(0, 8)
+    .map((r) => [
+      el("span", {}, segmentLabel(r), el("small", {}, segmentLevel(r))),
+      pct(r.share_reference),
+      pct(r.share_current),
+      whole(r.n),
+      num(r.psi),
+      ...(shift ? [none(r.score_shift) ? "–" : `${signed(100 * r.score_shift)} ${t().points100}`] : []),
+    ]);
+  return el(
+    "figure",
+    { id: "cr-segments" },
+    el("figcaption", {}, el("h3", {}, t().segments), el("p", { class: "hint" }, t().segmentsHint)),
+    grid([t().segment, t().then, t().today, t().volume, "PSI", ...(shift ? [t().scoreShift] : [])], body, [1, 2, 3, 4, 5]),
+  );
 }
 
 const segmentLabel = (r) => said(r.label) || label(r.feature ?? r.column);
 // as the run names them: "—" missing, "…" the rest; figures with the language's separators
 const figuresIn = (text) => text.replace(/\d[\d,]*(\.\d+)?/g, (x) => short(Number(x.replaceAll(",", ""))));
 const isRange = (r) => /^(≤|>|[\d.,]+ – )/.test(String(r.segment));
-const segmentLevel = (r) => (r.segment === "—" ? t().absent : r.segment === "…" ? t().other : isRange(r) ? `${figuresIn(r.segment)} ${unitOf(r)}`.trim() : String(r.segment));
+const segmentLevel = (r) =>
+  r.segment === "—" ? t().absent : r.segment === "…" ? t().other : isRange(r) ? `${figuresIn(r.segment)} ${unitOf(r)}`.trim() : String(r.segment);
 const unitOf = (r) => unit(feature(r.feature ?? r.column).unit);
 
 function anomalies(rows) {
-  const reason = (c) => el("li", {}, `${said(c.label) || label(c.feature)}: `, el("b", {}, value(c.value)), none(c.typical) ? "" : ` (${t().usual}: ${value(c.typical)})`);
-  const line = (r) => [whole(r.row), period(r.period), num(r.score, 2), el("ul", { class: "reasons" }, (r.columns || []).slice(0, 3).map(reason))];
-  const table = (some) => grid([t().row, t().period, t().strangeness, t().why], some.map(line), [0, 2]);
-  const rest = rows.length > 10 ? el("details", { class: "numbers", ontoggle: (e) => { if (e.target.open && e.target.children.length === 1) e.target.append(table(rows.slice(10))); } }, el("summary", {}, `+ ${whole(rows.length - 10)}`)) : null;
-  return el("figure", { id: "cr-anomalies" }, el("figcaption", {}, el("h3", {}, t().anomalies), el("p", { class: "hint" }, t().anomaliesHint)), table(rows.slice(0, 10)), rest);
+  const reason = (c) =>
+    el(
+      "li",
+      {},
+      `${said(c.label) || label(c.feature)}: `,
+      el("b", {}, value(c.value)),
+      none(c.value) || typeof c.value !== "number" ? "" : ` ${unit(feature(c.feature).unit)}`,
+      none(c.typical) ? "" : ` (${t().usual}: ${value(c.typical)})`,
+    );
+  const line = (r) => [
+    String(r.row),
+    period(r.period),
+    none(r.stranger) ? num(r.score, 2) : r.stranger > 0 ? pct(r.stranger, 2) : t().nothing,
+    el("ul", { class: "reasons" }, (r.columns || []).slice(0, 3).map(reason)),
+  ];
+  const table = (some) => grid([t().row, t().period, none(rows[0].stranger) ? t().strangeness : t().stranger, t().why], some.map(line), [0, 2]);
+  const rest =
+    rows.length > 10
+      ? el(
+          "details",
+          {
+            class: "numbers",
+            ontoggle: (e) => {
+              if (e.target.open && e.target.children.length === 1) e.target.append(table(rows.slice(10)));
+            },
+          },
+          el("summary", {}, `+ ${whole(rows.length - 10)}`),
+        )
+      : null;
+  return el(
+    "figure",
+    { id: "cr-anomalies" },
+    el("figcaption", {}, el("h3", {}, t().anomalies), el("p", { class: "hint" }, t().anomaliesHint)),
+    table(rows.slice(0, 10)),
+    rest,
+  );
 }
