@@ -130,7 +130,7 @@ def _view(dialect: str) -> str:
 
 # %% ../nbs/05i_ledger.ipynb #dc3f6ef5
 DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}  # a URL without a driver, and the one that is used
-PRAGMAS = {"journal_mode": "wal", "synchronous": "normal", "busy_timeout": 5000, "secure_delete": "on"}
+PRAGMAS = {"journal_mode": "wal", "synchronous": "normal", "busy_timeout": 5000, "wal_autocheckpoint": 4000}
 LOCK = 0x6372_6469  # PostgreSQL's advisory lock of this log
 
 
@@ -237,6 +237,12 @@ def is_stored(connection: Connection, decision: Decision) -> bool:
 SLICE = 500  # requests erased in a transaction: the writer is not kept waiting
 
 
+def _overwrite(connection: Connection) -> None:
+    "Let SQLite overwrite what is deleted; PostgreSQL's vacuum does."
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("pragma secure_delete=on")
+
+
 def _erase_rows(connection: Connection, request_id: str, rows: set[int]) -> None:
     "Erase rows of a request; the request too when none is left."
     found = connection.scalar(select(requests.c.decisions).where(requests.c.request_id == request_id).with_for_update())
@@ -251,6 +257,7 @@ def _erase_rows(connection: Connection, request_id: str, rows: set[int]) -> None
 def erase_applicant(engine: Engine, applicant: str) -> int:  # decisions erased
     "Erase an applicant's decisions, by hash."
     with exclusive(engine) as connection:
+        _overwrite(connection)
         found = connection.execute(select(applicants.c.request_id, applicants.c.row_no).where(applicants.c.applicant == applicant)).all()
         rows: dict[str, set[int]] = {}
         for request_id, row in found:
@@ -266,6 +273,7 @@ def erase_applicant(engine: Engine, applicant: str) -> int:  # decisions erased
 def erase_before(engine: Engine, when: datetime) -> int:  # requests erased; at most SLICE
     "Erase the oldest requests among those before a moment."
     with engine.begin() as connection:
+        _overwrite(connection)
         old = connection.scalars(select(requests.c.request_id).where(requests.c.at < when).order_by(requests.c.at).limit(SLICE)).all()
         for table in (applicants, outcomes, requests) if old else ():
             connection.execute(delete(table).where(table.c.request_id.in_(old)))
