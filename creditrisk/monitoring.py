@@ -348,10 +348,10 @@ class Monitoring:
         judged |= {"pd:order"} if found and found["current"]["auc"] is not None else set()
         return {*self.table.index[self.table["severity"] == "VERDE"], *judged} - firing
 
-    def told(self, run_dir: str, cooldown_days: float = 7) -> "Monitoring":
+    def told(self, run_dir: str, **options) -> "Monitoring":  # options of `notify`
         "The same, with what is news among the alerts of the runs; the news is told."
         run = run_path(run_dir).resolve()
-        return replace(self, alerts=notify(self.alerts, run.parent, run.name, self.calm, cooldown_days=cooldown_days))
+        return replace(self, alerts=notify(self.alerts, run.parent, run.name, self.calm, **options))
 
     def write(self, run_dir: str) -> None:
         "Write the artifacts of a run."

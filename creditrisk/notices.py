@@ -13,7 +13,7 @@ import fcntl
 import json
 import os
 import smtplib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
@@ -212,7 +212,7 @@ def deliver(
     return report
 
 # %% ../nbs/04i_notices.ipynb #156bbd74
-def remember(record: dict, folder: Path, about: dict[str, str], calm: set[str], at: datetime, cooldown_days: float) -> tuple[dict, list[dict]]:  # the record with status; the history
+def remember(record: dict, folder: Path, about: dict[str, str], calm: set[str], at: datetime, cooldown_days: float, sinks: Iterable[str]) -> tuple[dict, list[dict]]:  # the record with status; the history
     "Settle a run's alerts with the history, and put the news into the outbox."
     with locked(folder, ".alerts.lock"):
         rows = read_history(folder)
@@ -222,7 +222,7 @@ def remember(record: dict, folder: Path, about: dict[str, str], calm: set[str], 
         news = {"alerts": [a for a in alerts if a["notify"]], "cleared": [a for a in over if a["notify"]]}
         if any(news.values()):
             told = {"id": token_hex(8), "at": stamp(at), **about} | {k: record[k] for k in ("verdict", "summary", "advice")} | news
-            write_outbox(folder, [*read_outbox(folder), *({"id": f"{told['id']}-{kind}", "sink": kind, "message": told} for kind in configured())])
+            write_outbox(folder, [*read_outbox(folder), *({"id": f"{told['id']}-{kind}", "sink": kind, "message": told} for kind in sinks)])
     return record | {"alerts": alerts, "cleared": over}, rows
 
 
@@ -233,14 +233,15 @@ def notify(
     calm: set[str],  # features that were measured and are calm
     *,
     cooldown_days: float = 7,  # for which an unchanged alert is not told again
+    hand_over: bool = True,  # whether the sinks are used; the history is kept either way
     at: datetime | None = None,  # now by default
 ) -> dict:  # the record; each alert with status and notify; cleared, history (newest rows), sinks
     "Remember a run's alerts and tell the news."
     mode = "new_loans" if record["mode"] == "new_loans" else "split"
     about = {"run": run, "portfolio": record["portfolio"], "mode": mode}
     try:
-        record, rows = remember(record, folder, about, calm, at or datetime.now(UTC), cooldown_days)
-        sinks = deliver(folder)
+        record, rows = remember(record, folder, about, calm, at or datetime.now(UTC), cooldown_days, configured() if hand_over else ())
+        sinks = deliver(folder) if hand_over else []
     except (OSError, ValueError) as error:  # not to be written to, or the outbox is damaged
         settled = [a | {"status": "new", "notify": False} for a in record["alerts"]]
         return record | {"alerts": settled, "cleared": [], "history": [], "sinks": [{"sink": "history", "sent": 0, "waiting": 0, "error": type(error).__name__}]}
