@@ -78,12 +78,12 @@ _encode = msgspec.json.Encoder().encode
 
 
 def _fields(body: bytes) -> list:  # msgspec.Raw or dict, one a row
-    "The rows of a body, without applicants' keys."
+    "The rows of a body, without applicants' keys and without escapes, of which PostgreSQL reads fewer than JSON has."
     said = _read_body(body)
     if said.columns is not None:
         columns = {name: values for name, values in said.columns.items() if name != APPLICANT}
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    if APPLICANT.encode() not in body:
+    if APPLICANT.encode() not in body and b"\\u" not in body:
         return said.data
     return [{k: v for k, v in row.items() if k != APPLICANT} for row in map(msgspec.json.decode, said.data)]
 
@@ -125,7 +125,8 @@ def _view(dialect: str) -> str:
         return VIEW.format(row_no="d.key", values=values, rows="json_each(r.decisions) d", kept="d.type <> 'null'")
     values = ", ".join(f"cast(d.value ->> {i} as {kind}) as {name}" for i, (name, kind) in enumerate(VALUES.items()))
     values += f", d.value -> {len(VALUES)} as fields"
-    rows = "lateral json_array_elements(cast(r.decisions as json)) with ordinality as d(value, position)"
+    safe = r"replace(r.decisions, '\u0000', '\ufffd')"  # one such character would fail the whole query
+    rows = f"lateral json_array_elements(cast({safe} as json)) with ordinality as d(value, position)"
     return VIEW.format(row_no="cast(d.position - 1 as integer)", values=values, rows=rows, kept="json_typeof(d.value) <> 'null'")
 
 # %% ../nbs/05i_ledger.ipynb #dc3f6ef5
