@@ -67,7 +67,8 @@ def read_part(
 
 def problem(kind: str, folder: Path, name: str = "") -> dict[str, str]:
     "What is wrong with a run and what to do, in both languages."
-    return {lang: text.format(folder=folder.name if kind != "run" else folder, name=name) for lang, text in zip(("es", "en"), PROBLEMS[kind])}
+    shown = "/".join(folder.parts[-2:]) if kind == "run" else folder.name  # where a server keeps its files is not for every viewer
+    return {lang: text.format(folder=shown, name=name) for lang, text in zip(("es", "en"), PROBLEMS[kind])}
 
 
 def about_run(folder: Path) -> dict:

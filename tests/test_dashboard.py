@@ -234,7 +234,7 @@ def test_a_period_changes_both_distributions(tab):
 def test_every_part_says_what_it_found(tab):
     says = {
         "#cr-told": "Descontando el índice «Precios»", "#cr-verdict": "sigue el índice «Precios»", "#cr-evolution-part": "feb–mar 2025", "#cr-score-part": "cambió −2,5 puntos", "#cr-performance-part": "El 40 % de los créditos recientes",
-        "#cr-estimate": "Es una estimación, no una medida", "#cr-intercept": "el ajuste está justificado", "#cr-population-part": "reconoce el de hoy en 71 (entre 66 y 76)", "#cr-segments": "1.200 – 2.500 COP al mes", "#cr-anomalies": "90.000 (lo usual: 1.100)",
+        "#cr-estimate": "Es una estimación, no una medida", "#cr-intercept": "el ajuste está justificado", "#cr-population-part": "reconoce el de hoy en 71 (entre 66 y 76)", "#cr-segments": "1.200 – 2.500 COP al mes", "#cr-anomalies": "90.000 COP al mes (lo usual: 1.100)",
         "#cr-history": "Nueva", "#cr-retraining-part": "El cambio es nominal.", "#cr-alerts": "desde oct 2025",
     }  # fmt: skip
     for part, text in says.items():

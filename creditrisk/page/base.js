@@ -80,26 +80,17 @@ function options(values, chosen) {
   });
 }
 
-// a plain table; columns named in `numeric` (by place) stand to the right
+// a plain table; columns named in `numeric` (by place) stand to the right; on a narrow screen a wide one becomes one card a row
 function grid(head, rows, numeric = [], id = null) {
-  const cell = (tag, row) =>
-    row.map((content, i) =>
-      el(tag, { class: numeric.includes(i) ? "num" : "", scope: tag === "th" ? "col" : null, "data-label": tag === "td" ? head[i] : null }, content),
-    );
-  return el(
-    "div",
-    { class: "scroll", tabindex: "0", role: "region" },
-    el(
-      "table",
-      { id },
-      el("thead", {}, el("tr", {}, cell("th", head))),
-      el(
-        "tbody",
-        {},
-        rows.map((row) => el("tr", {}, cell("td", row))),
-      ),
-    ),
+  const th = head.map((text, i) => el("th", { class: numeric.includes(i) ? "num" : "", scope: "col" }, text));
+  const td = (row) => row.map((content, i) => el("td", { class: numeric.includes(i) ? "num" : "", "data-label": head[i] }, content));
+  const body = el(
+    "tbody",
+    {},
+    rows.map((row) => el("tr", {}, td(row))),
   );
+  const table = el("table", { id, class: head.length > 3 ? "wide" : null }, el("thead", {}, el("tr", {}, th)), body);
+  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": head[0] }, table);
 }
 
 function part(id, title, hint, ...content) {

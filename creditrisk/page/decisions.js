@@ -223,7 +223,7 @@ function calibrationFigure() {
 }
 
 const ripeness = (r) => (none(r.mature) ? "" : r.mature ? t().mature : t().immature);
-const bandName = (r, i) => said(r.band) || range(r.low_pd ?? null, r.high_pd ?? null) || String(i + 1);
+const bandName = (r, i) => String(r.band ?? i + 1);
 
 function drawAuc() {
   const rows = detail.performance.periods.filter((r) => !none(r.auc)),

@@ -1,37 +1,37 @@
 // What changed: the index period by period, and one variable then and now.
+// the average, the share of critical ones, and each variable by name
+function metrics() {
+  const names = Object.keys(detail.features).map((f) => [f, `PSI: ${label(f)}`]);
+  return [["avg_psi", t().avg], ["pct_red", t().share], ...names.sort((a, b) => a[1].localeCompare(b[1], state.lang))];
+}
+
+function pickMetric(name) {
+  state.metric = name;
+  redraw("cr-evolution-part", evolution);
+  drawAll();
+  document.getElementById("cr-metric").focus();
+}
+
 function evolution() {
-  const names = Object.keys(detail.features)
-    .map((f) => [f, `PSI: ${label(f)}`])
-    .sort((a, b) => a[1].localeCompare(b[1], state.lang));
-  const choices = [["avg_psi", t().avg], ["pct_red", t().share], ...names];
-  const select = el(
-    "select",
-    {
-      id: "cr-metric",
-      onchange: (e) => {
-        state.metric = e.target.value;
-        redraw("cr-evolution-part", evolution);
-        drawAll();
-        document.getElementById("cr-metric").focus();
-      },
-    },
-    options(choices, state.metric),
-  );
-  const chosen = choices.find((c) => c[0] === state.metric);
-  const rows = () => [
-    [t().period, t().volume, chosen[1], t().state],
-    data.log.map((r, i) => [period(r.period), whole(r.n), state.metric === "pct_red" ? pct(measured(i)) : num(measured(i)), light(stateAt(i))]),
-    [1, 2],
+  const chosen = metrics().find((c) => c[0] === state.metric)[1];
+  const select = el("select", { id: "cr-metric", onchange: (e) => pickMetric(e.target.value) }, options(metrics(), state.metric));
+  const tools = [el("div", { class: "tools" }, el("label", {}, t().show, select)), el("p", { class: "onpaper" }, chosen)];
+  const several = data.log.length > 1 ? [tools, remarks(), figure("cr-evolution", "", chosen, drawEvolution, evolutionTable)] : [remarks()];
+  return part("evolution-part", t().evolution, t().evolutionHint, several.flat());
+}
+
+function evolutionTable() {
+  const off = own() && own().deflated,
+    share = state.metric === "pct_red";
+  const head = [t().period, t().volume, share ? t().share : "PSI", ...(off ? [t().deflated(said(off.index))] : []), t().state];
+  const row = (r, i) => [
+    period(r.period),
+    whole(r.n),
+    share ? pct(measured(i)) : num(measured(i)),
+    ...(off ? [num((off.psi_by_period || [])[place(i)])] : []),
+    light(stateAt(i)),
   ];
-  return part(
-    "evolution-part",
-    t().evolution,
-    t().evolutionHint,
-    el("div", { class: "tools" }, el("label", {}, t().show, select)),
-    el("p", { class: "onpaper" }, chosen[1]),
-    remarks(),
-    figure("cr-evolution", "", chosen[1], drawEvolution, rows),
-  );
+  return [head, data.log.map(row), off ? [1, 2, 3] : [1, 2]];
 }
 
 const own = () => detail.features[state.metric];

@@ -4,57 +4,42 @@ function side(name) {
   return `${whole(found.n)} ${t().loans}` + (found.window ? ` (${t().upTo(...found.window.map(day))})` : "");
 }
 
+function pickLanguage(lang) {
+  state.lang = lang;
+  drawPage();
+  document.getElementById(`cr-lang-${lang}`).focus();
+}
+
 function header() {
+  const names = { es: "Español", en: "English" };
+  const button = (lang) =>
+    el("button", { id: `cr-lang-${lang}`, lang, "aria-pressed": String(lang === state.lang), onclick: () => pickLanguage(lang) }, names[lang]);
+  const langs = el("div", { class: "langs", role: "group", "aria-label": "Idioma / Language" }, Object.keys(names).map(button));
+  const about = el(
+    "p",
+    { class: "muted" },
+    facts()
+      .map((text, i) => [i ? " · " : "", el("span", {}, text)])
+      .flat(),
+  );
+  const report = el("button", { id: "cr-report", class: "plain", onclick: downloadReport }, `↓ ${t().report}`);
+  const print = el("button", { id: "cr-print", class: "plain", onclick: () => window.print() }, t().print);
+  const tools = PARTS().length ? el("div", { class: "tools" }, report, print) : null;
+  return el("header", {}, el("div", {}, el("h1", {}, t().title), about), el("div", { class: "side" }, langs, tools));
+}
+
+// whose loans, how many, of when
+function facts() {
   const found = data.alerts,
     ran = data.about && (data.about.ended || data.about.started);
-  const langs = ["es", "en"].map((lang) =>
-    el(
-      "button",
-      {
-        id: `cr-lang-${lang}`,
-        lang,
-        "aria-pressed": String(lang === state.lang),
-        onclick: () => {
-          state.lang = lang;
-          drawPage();
-          document.getElementById(`cr-lang-${lang}`).focus();
-        },
-      },
-      { es: "Español", en: "English" }[lang],
-    ),
-  );
-  const about = found
-    ? [
-        said(found.label) || found.portfolio,
-        `${t().reference}: ${side("reference")}`,
-        `${t().now}: ${side("current")}` + (found.current.rejected ? `, ${whole(found.current.rejected)} ${t().rejected}` : ""),
-        ran ? `${t().runOf} ${day(ran)}` : null,
-      ]
-    : [];
-  const tools = el(
-    "div",
-    { class: "tools" },
-    el("button", { id: "cr-report", class: "plain", onclick: downloadReport }, `↓ ${t().report}`),
-    el("button", { id: "cr-print", class: "plain", onclick: () => window.print() }, t().print),
-  );
-  return el(
-    "header",
-    {},
-    el(
-      "div",
-      {},
-      el("h1", {}, t().title),
-      el(
-        "p",
-        { class: "muted" },
-        about
-          .filter(Boolean)
-          .map((text, i) => [i ? " · " : "", el("span", {}, text)])
-          .flat(),
-      ),
-    ),
-    el("div", { class: "side" }, el("div", { class: "langs", role: "group", "aria-label": "Idioma / Language" }, langs), tools),
-  );
+  if (!found) return [];
+  const rejected = found.current.rejected ? `, ${whole(found.current.rejected)} ${t().rejected}` : "";
+  return [
+    said(found.label) || found.portfolio,
+    `${t().reference}: ${side("reference")}`,
+    `${t().now}: ${side("current")}${rejected}`,
+    ran ? `${t().runOf} ${day(ran)}` : null,
+  ].filter(Boolean);
 }
 
 // variables whose change an index explains belong to the first thing that is read
@@ -150,14 +135,19 @@ function drawPage() {
   root.lang = document.documentElement.lang = state.lang;
   root.dataset.drawn = "";
   document.title = t().title;
-  const links = el(
-    "nav",
-    { "aria-label": t().parts },
-    PARTS().map(([id, title]) => el("a", { href: `#cr-${id}` }, title)),
-  );
+  const all = PARTS(),
+    links = all.length
+      ? el(
+          "nav",
+          { "aria-label": t().parts },
+          all.map(([id, title]) => el("a", { href: `#cr-${id}` }, title)),
+        )
+      : [];
   const top = data.alerts ? [safely(verdict), safely(tiles)] : [];
   root.replaceChildren(
-    ...[safely(header), problems, top, links, PARTS().map(([id, title, make]) => safely(make)), recent() ? [] : note(t().old), notes()].flat(2),
+    ...[safely(header), problems, top, links, all.map(([, , make]) => safely(make)), recent() ? [] : note(t().old), all.length ? notes() : []].flat(
+      2,
+    ),
   );
   drawAll();
 }
