@@ -220,7 +220,8 @@ def remember(record: dict, folder: Path, about: dict[str, str], calm: set[str], 
         rows += history_rows([*alerts, *over], about, at)
         write_history(folder, rows)
         news = {"alerts": [a for a in alerts if a["notify"]], "cleared": [a for a in over if a["notify"]]}
-        if any(news.values()):
+        sinks = tuple(sinks)
+        if sinks and any(news.values()):
             told = {"id": token_hex(8), "at": stamp(at), **about} | {k: record[k] for k in ("verdict", "summary", "advice")} | news
             write_outbox(folder, [*read_outbox(folder), *({"id": f"{told['id']}-{kind}", "sink": kind, "message": told} for kind in sinks)])
     return record | {"alerts": alerts, "cleared": over}, rows
