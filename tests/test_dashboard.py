@@ -18,7 +18,7 @@ from creditrisk.monitoring import monitor, split_loans
 
 NBS = Path(__file__).parents[1] / "nbs"
 CHROMIUM = next((p for p in ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome") if Path(p).exists()), None)
-NASTY = "</script><img src=x onerror=alert(1)>"
+NASTY = "</script><a href=https://example.org>x</a><img src=x onerror=alert(1)>"
 TOKEN = "a-token-of-the-tests"
 BOOK = Portfolio(
     "book",
@@ -269,7 +269,7 @@ def test_a_narrow_screen_is_not_exceeded(browser, report):
 def test_hostile_names_stay_text(tab):
     tab.select_option("#cr-picker", "job")
     tab.wait_for_timeout(200)
-    assert tab.locator("#cr-root img").count() == 0 and "</script" not in inlined({"level": NASTY})
+    assert tab.locator("#cr-root img, #cr-root svg a").count() == 0 and "<a href" in tab.text_content("#cr-distribution") and "</script" not in inlined({"level": NASTY})
 
 
 def test_without_model_outcomes_or_dates_the_page_says_so(browser, tmp_path, run, undated):

@@ -38,15 +38,26 @@ function figure(id, title, hint, draw, table = null) {
 const narrow = () => matchMedia("(max-width: 760px)").matches,
   size = () => (narrow() ? 11 : 12.5); // of letters in plots
 
-function plot(id, traces, more = {}) {
-  const node = document.getElementById(id),
-    touch = narrow();
-  if (!node || !window.Plotly) return;
-  for (const waiting of node.querySelectorAll(".wait")) waiting.remove();
-  const axis = { gridcolor: FAINT, zeroline: false, automargin: true, fixedrange: touch, tickmode: "auto" };
-  const titled = (given) => (given && given.title ? { ...given, title: { font: { size: size() }, ...given.title } } : given);
-  const { xaxis, yaxis, yaxis2, ...rest } = more;
-  const layout = {
+// Plotly reads links and bold type in texts; a lender's names are names
+const plain = (x) => (typeof x === "string" ? x.replace(/&/g, "&amp;").replace(/</g, "&lt;") : Array.isArray(x) ? x.map(plain) : x);
+const plainly = (given, keys) => ({ ...given, ...Object.fromEntries(keys.filter((key) => key in given).map((key) => [key, plain(given[key])])) });
+
+function axis(given, touch, more = {}) {
+  const title = given.title && { title: { font: { size: size() }, text: plain(given.title.text), standoff: given.title.standoff } };
+  return {
+    gridcolor: FAINT,
+    zeroline: false,
+    automargin: true,
+    fixedrange: touch,
+    tickmode: "auto",
+    ...more,
+    ...plainly(given, ["tickvals", "ticktext", "categoryarray"]),
+    ...title,
+  };
+}
+
+function layout({ xaxis = {}, yaxis = {}, yaxis2, ...rest }, touch) {
+  return {
     margin: { l: 48, r: yaxis2 ? 52 : 12, t: 8, b: 40 },
     font: { family: "system-ui, -apple-system, Segoe UI, Roboto, Liberation Sans, sans-serif", size: size(), color: INK },
     paper_bgcolor: "#fff",
@@ -55,12 +66,19 @@ function plot(id, traces, more = {}) {
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, traceorder: "normal" },
     hoverlabel: { bgcolor: "#fff", bordercolor: "#9aa4b0", font: { color: INK } },
     dragmode: touch ? false : "zoom",
-    xaxis: { ...axis, showgrid: false, ...titled(xaxis) },
-    yaxis: { ...axis, ...titled(yaxis) },
-    ...(yaxis2 ? { yaxis2: { ...axis, showgrid: false, ...titled(yaxis2) } } : {}),
+    xaxis: axis(xaxis, touch, { showgrid: false }),
+    yaxis: axis(yaxis, touch),
+    ...(yaxis2 ? { yaxis2: axis(yaxis2, touch, { showgrid: false }) } : {}),
     ...rest,
   };
-  Plotly.react(node, traces, layout, { displayModeBar: false, responsive: true });
+}
+
+function plot(id, traces, more = {}) {
+  const node = document.getElementById(id);
+  if (!node || !window.Plotly) return;
+  for (const waiting of node.querySelectorAll(".wait")) waiting.remove();
+  const shown = traces.map((trace) => plainly(trace, ["name", "x", "y", "text", "customdata"]));
+  Plotly.react(node, shown, layout(more, narrow()), { displayModeBar: false, responsive: true });
 }
 
 // every period's name where there is room, every second or third where there is not
@@ -91,7 +109,7 @@ const bars95 = (rows, middle, low, high, by = 1) => ({
   color: "#5b6470",
 });
 
-// a sleeping library: five megabytes of source travel as two, and are unpacked by the browser
+// a library that sleeps: five megabytes of source travel as two, and are unpacked by the browser
 async function library() {
   if (window.Plotly) return true;
   try {

@@ -270,7 +270,13 @@ function drawBars(id, bars, names, chosen, xaxis, missing = true) {
     barmode: "group",
     bargap: 0.18,
     yaxis: { title: { text: t().shareOf }, rangemode: "tozero" },
-    xaxis: { tickmode: "array", tickvals: at, ticktext: names, tickangle: names.length > 8 ? -40 : 0, ...xaxis },
+    xaxis: {
+      tickmode: "array",
+      tickvals: at,
+      ticktext: names.map((name) => (name.length > 26 ? `${name.slice(0, 25)}…` : name)),
+      tickangle: names.length > 8 ? -40 : 0,
+      ...xaxis,
+    },
   });
 }
 
