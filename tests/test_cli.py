@@ -209,7 +209,7 @@ def test_two_runs_at_once_do_not_disturb_each_other(home):
     assert (home / "output" / "latest").resolve() in folders(home)
 
 
-@pytest.mark.parametrize("command", [["monitor", "new.csv"], ["score", "new.csv", "out.csv"], ["serve"], ["dashboard"], ["report"]])
+@pytest.mark.parametrize("command", [["monitor", "new.csv"], ["score", "new.csv", "out.csv"], ["serve"], ["dashboard"], ["report"], ["retrain", "new.csv"]])
 def test_the_other_commands_say_what_is_missing(home, capsys, command):
     assert call(*command, "--run", "output/of-nobody") == 1
     said = capsys.readouterr().err
@@ -234,7 +234,7 @@ def test_a_dashboard_that_others_can_reach_wants_a_token(home, capsys):
 
 
 def test_help_is_there_and_quick(capsys):
-    for command in ([], ["run"], ["monitor"], ["score"], ["serve"], ["dashboard"], ["report"]):
+    for command in ([], ["run"], ["monitor"], ["score"], ["serve"], ["dashboard"], ["report"], ["retrain"], ["promote"]):
         assert call(*command, "--help") == 0
     heavy = "import sys, creditrisk.pipeline; print([m for m in ('pandas', 'numpy', 'papermill', 'nbformat', 'sklearn') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
+from sqlalchemy import create_engine
 
 from creditrisk import load
 from creditrisk.features import Cleaner, linear_encoding
@@ -172,6 +173,20 @@ def test_every_way_gives_the_pipelines_pd(name, model, way):
     portfolio, raw, pipeline, card = fitted(name, model)
     for frame in (typed(raw[pipeline[0]._inputs()].head(600), card), odd_rows(raw, card, n=600)):
         assert_same(WAYS[way](frame, card, "pd"), pipeline.predict_proba(frame)[:, 1], frame)
+
+
+@pytest.mark.parametrize(("name", "model"), CASES)
+def test_a_postgresql_server_gives_the_pipelines_pd(name, model, postgres_url):
+    "But for numbers so small that its arithmetic stops at them."
+    portfolio, raw, pipeline, card = fitted(name, model)
+    frame = odd_rows(raw, card, n=300)
+    numbers = frame.select_dtypes("float")
+    frame = frame[~((numbers.abs() < 1e-100) & (numbers != 0)).any(axis=1)]
+    with create_engine(postgres_url.replace("postgresql:", "postgresql+psycopg:")).begin() as database:
+        frame.assign(**{"#": range(len(frame))}).to_sql("t", database, index=False)
+        query = f"SELECT {to_sql(card, 'postgres', 'pd')} FROM t ORDER BY \"#\""
+        found = np.array([v for (v,) in database.exec_driver_sql(query.replace("%", "%%"))], dtype="float64")
+    assert_same(found, pipeline.predict_proba(frame)[:, 1], frame)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -110,6 +110,17 @@ def test_monitoring_new_loans(small_run, tmp_path, capsys):
     assert table.loc["salario_cliente", "severity"] == "ROJO"
 
 
+def test_a_run_is_promoted_and_taken_back(small_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CREDITRISK_HOME", str(tmp_path))
+    assert call("promote", str(small_run)) == 1 and call("promote", "--reason", "none named") == 1
+    assert call("promote", str(small_run), "--by", "ana", "--reason", "first") == 0
+    assert (tmp_path / "output" / "production").resolve() == small_run.resolve()
+    assert call("promote", "--back", "--by", "ana", "--reason", "a try") == 0
+    with (tmp_path / "output" / "promotions.csv").open() as file:
+        assert [(row["by"], row["reason"]) for row in csv.DictReader(file)] == [("ana", "first"), ("ana", "revert: a try")]
+    assert not (tmp_path / "output" / "production").exists() and "In use: none" in capsys.readouterr().out
+
+
 def test_the_report_is_one_file(small_run, tmp_path):
     assert call("report", str(tmp_path / "report.html"), "--run", str(small_run)) == 0
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
