@@ -135,7 +135,8 @@ def relation_tests(
     pick = [np.ix_([m.names.index(c) for c in names], [m.names.index(c) for c in names]) for m in (a, b)]
     (n, r, v), (m, s, w) = ([part[at] for part in correlations(batch)] for batch, at in zip((a, b), pick))
     measured = np.triu((n / effects[0] >= LEAST_PAIRS) & (m / effects[1] >= LEAST_PAIRS) & np.isfinite(r) & np.isfinite(s), 1)
-    z = np.where(measured, np.abs(s - r) / (v * effects[0] + w * effects[1]) ** 0.5, 0.0)
+    spread = np.fmax(np.fmax(v * n, w * m), (1 - r**2) ** 2)  # a small batch often misses the giants that make a correlation uncertain
+    z = np.where(measured, np.abs(s - r) / (spread * (effects[0] / n + effects[1] / m)) ** 0.5, 0.0)
     p = np.minimum(1.0, 2 * special.ndtr(-z) * max(measured.sum(), 1))
     z[(p > q) | (np.abs(s - r) < TESTS["dependence"].floor)] = 0
     pairs = {names[i]: (min(i, j), max(i, j), names[j]) for i, j in _blamed(z)}

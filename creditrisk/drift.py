@@ -159,7 +159,7 @@ TESTS = {
     "spelling": Question(2, 0.002, True, "una categoría conocida escrita de otra forma, «{about}»: {now:%}", "a known level spelt otherwise, “{about}”: {now:%}"),
     "rounded": Question(1, 0.20, True, "valores redondeados (números redondos {was:%} → {now:%})", "values rounded (round numbers {was:%} → {now:%})"),
     "location": Question(4, 0.055, False, "sube {size} desv. est. (mediana {was} → {now})|baja {size} desv. est. (mediana {was} → {now})", "rises {size} sd (median {was} → {now})|falls {size} sd (median {was} → {now})"),
-    "scale": Question(2, 0.10, False, "más dispersión|menos dispersión", "more spread|less spread"),
+    "scale": Question(2, 0.20, False, "más dispersión|menos dispersión", "more spread|less spread"),
     "low tail": Question(1, 0.005, False, "valores hasta {about}: {was:%} → {now:%}", "values up to {about}: {was:%} → {now:%}"),
     "high tail": Question(1, 0.005, False, "valores sobre {about}: {was:%} → {now:%}", "values over {about}: {was:%} → {now:%}"),
     "tail": Question(1, 0.30, False, "los valores sobre {about} se multiplican por {now}", "values over {about} are {now} times what they were"),
@@ -253,7 +253,8 @@ def edge_tests(values: np.ndarray, x: np.ndarray, y: np.ndarray) -> Iterator[Tes
     "Are there values out of the reference's range, or more of its rarest, or are the largest larger?"
     n, m, upto, slack = int(x.sum()), int(y.sum()), x.cumsum(), Yardstick(values, x).play
     first, last = np.flatnonzero(x)[[0, -1]]
-    under, over = np.searchsorted(values, values[first] - slack), np.searchsorted(values, values[last] + slack, "right")
+    least = max(values[first] - slack, 0.0) if values[first] >= 0 else values[first] - slack  # what was never negative is not a little negative
+    under, over = np.searchsorted(values, least), np.searchsorted(values, values[last] + slack, "right")
     low, high = int((upto <= 0.01 * n).sum()), int((upto < 0.99 * n).sum()) + 1  # cells of the lowest and before the highest 1 %
     for name, cells, edge in [("below", slice(0, under), first), ("above", slice(over, None), last)]:
         if j := int(y[cells].sum()):
@@ -354,7 +355,7 @@ def _telling(found: tuple[float, Test]) -> tuple:
 
 def confirmed(
     tests: dict[str, list[Test]],  # one list a column
-    q: float = 0.03,  # share of false alarms among the alarms
+    q: float = 0.02,  # share of false alarms among the alarms
 ) -> tuple[dict[str, list[Test]], dict[str, float]]:  # tests that stand, the most telling first; corrected p-value of each column
     "Which changes are more than chance, and large enough to matter."
     if not tests:

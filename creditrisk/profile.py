@@ -86,7 +86,7 @@ class Pair:
         return {"psi": psi(x, y), "ks": distance, "js": js(x, y), "cramers_v": association}
 
 # %% ../nbs/04a_profile.ipynb #30adad30
-LEAST_MOVE = 0.015  # distance, beyond what a nuisance explains, without which no decile has changed
+LEAST_MOVE = 0.025  # distance, beyond what a nuisance explains, without which no decile has changed
 
 
 def column_tests(pair: Pair) -> list[Test]:
@@ -188,7 +188,7 @@ def drift_table(
     *,
     psi_warn: float = 0.10,  # index, chance taken off, that makes a confirmed change amber
     psi_alert: float = 0.25,  # and red
-    q: float = 0.03,  # share of false alarms among the alarms
+    q: float = 0.02,  # share of false alarms among the alarms
 ) -> pd.DataFrame:  # indexed by feature, worst first
     "What changed between two profiles, column by column."
     both = {c: (base.columns.get(c), other.columns.get(c)) for c in [*base.columns, *(c for c in other.columns if c not in base.columns)]}
