@@ -127,8 +127,8 @@ def variable_alerts(
     for name, row in table[table["severity"].isin(["ROJO", "AMARILLO"])].iterrows():
         cause, (first, lasted) = cause_of(name, row, deflated), since(history, name)
         change = {"es": row["change_es"], "en": row["change_en"]}
-        sizes = {"change": {lang: text[:1].upper() + text[1:] for lang, text in change.items()}, "then": count(row["n_reference"]), "now": count(row["n_current"])}
-        evidence = both(EVIDENCE["fault"], **sizes) if pd.isna(row["psi"]) else both(EVIDENCE["drift"], psi=row["psi"], noise=max(row["psi_noise"], 0.0), **sizes)
+        sizes = {"change": {lang: text[:1].upper() + text[1:].removesuffix(".") for lang, text in change.items()}, "then": count(row["n_reference"]), "now": count(row["n_current"])}
+        evidence = both(EVIDENCE["fault"], **sizes) if row[["psi", "psi_noise"]].isna().any() else both(EVIDENCE["drift"], psi=row["psi"], noise=row["psi_noise"], **sizes)
         if cause == "nominal":
             evidence = joined(evidence, both(EVIDENCE["nominal"], index=deflated[name]["index"], deflated=deflated[name]["psi"]))
         found = {"id": f"{name}:{cause}", "feature": name, "label": labels(portfolio, name), "severity": row["severity"], "cause": cause, "since": first, "periods": lasted}

@@ -7,7 +7,7 @@ __all__ = ['PART', 'LOGGED', 'MOST_SEGMENTS', 'MOST_STRANGERS', 'COLOURS', 'Batc
            'last_months', 'read_current', 'new_loans', 'with_score', 'with_scores', 'artifact_of', 'with_known_scores',
            'by_period', 'periods_of', 'measurable', 'merged', 'pool', 'drift_by_period', 'monthly_log',
            'feature_detail', 'score_detail', 'population_detail', 'plot_drift', 'plot_log', 'Monitoring', 'monitor',
-           'Profile', 'SCORE', 'SCORE_LABEL']
+           'Profile', 'SCORE']
 
 # %% ../nbs/04_monitoring.ipynb #e06d4da9
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .alerts import SCORE_LABEL, alert_record, labels, verdict_of
+from .alerts import alert_record, labels, verdict_of
 from .drift import psi_noise
 from .explain import bars_of, contributions, deflated_drift, rounded, score_bars
 from .load import DataError, Portfolio, clean, read_artifact, read_loans, run_path, write_artifact
@@ -26,7 +26,7 @@ from .plots import PLAIN, canvas, dress
 from .population import anomalies, domain_classifier, segments
 from .profile import MOST_NOISE, Counts, Profile
 
-_all_ = ["Profile", "SCORE", "SCORE_LABEL"]  # callers find them here
+_all_ = ["Profile", "SCORE"]  # callers find them here
 
 # %% ../nbs/04_monitoring.ipynb #6d2fefef
 @dataclass(frozen=True)
