@@ -144,10 +144,10 @@ class Scorer:
         scorer.check_golden()
         return scorer
 
-    @property
+    @cached_property
     def name(self) -> dict[str, str]:
         "What tells this model from others."
-        return {"name": self.card.get("model", ""), "portfolio": self.card.get("portfolio", ""), "version": self.sha256[:12]}
+        return {"name": self.card.get("model", ""), "portfolio": self.card.get("portfolio", ""), "version": self.sha256[:12], "sha256": self.sha256}
 
     def label_of(self, column: str, lang: str) -> str:
         "A column's label in a language, its name where there is none."

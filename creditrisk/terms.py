@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NOTHING', 'NUMBER', 'SET_ASIDE', 'Cell', 'Reader', 'FUNCTIONS', 'OF_MANY', 'OPERATORS', 'LIMIT', 'KINDS',
-           'ScorerError', 'Mark', 'level_text', 'as_number', 'Field', 'Derived', 'finite', 'Term', 'Columns',
-           'Additive']
+           'ScorerError', 'Mark', 'level_text', 'as_number', 'plain_levels', 'Field', 'Derived', 'finite', 'Term',
+           'Columns', 'Additive']
 
 # %% ../nbs/05a_terms.ipynb #8a69395a
 import ast
@@ -77,12 +77,16 @@ def _number_reader(field: "Field") -> Reader:
     return lambda values: [v if type(v) is float and low <= v <= high and v not in coded else None if v is None else read(v) for v in values]
 
 
+def plain_levels(field: "Field") -> dict[str | int, str]:
+    "What the known levels mean, as text and as whole numbers."
+    plain = {v: v for v in frozenset(field.levels or ()) - field.coded}
+    return plain | {int(v): v for v in plain if re.fullmatch(r"0|-?[1-9][0-9]{0,17}", v)}
+
+
 def _level_reader(field: "Field") -> Reader:
     "How the cells of a category are read."
-    coded, levels = field.coded, frozenset(field.levels or ())
+    coded, plain = field.coded, plain_levels(field)
     stray = field.outside == "missing" and field.levels is not None
-    plain = {v: v for v in levels - coded}
-    plain |= {int(v): v for v in plain if re.fullmatch(r"0|-?[1-9][0-9]{0,17}", v)}
 
     def read(value) -> Cell:
         text = level_text(value)
@@ -366,4 +370,4 @@ class Additive:
     ) -> tuple[list[float], dict[str, list[float]]]:
         "Log-odds of not paying on time, and each column's part in them."
         parts = self.parts(cells, n)
-        return [sum(row, self.base) for row in zip(*parts.values(), strict=True)] if parts else [self.base] * n, parts
+        return [reduce(operator.add, row, self.base) for row in zip(*parts.values(), strict=True)] if parts else [self.base] * n, parts  # `sum` rounds otherwise from Python 3.12 on

@@ -28,7 +28,7 @@ from xgboost import XGBClassifier
 from creditrisk import load, scorer, terms
 from creditrisk.deploy import Scorer, ScorerError, create_app
 from creditrisk.features import Cleaner, linear_encoding, tree_encoding
-from creditrisk.intake import Intake, Refusal, careful_columns
+from creditrisk.intake import Intake, Refusal, careful_rows
 from creditrisk.load import RAW, Portfolio, as_reported, evaluate, sample_loans, set_missing
 from creditrisk.scorecard import scorecard_file
 from creditrisk.terms import SET_ASIDE, Derived, Field
@@ -539,8 +539,8 @@ def test_twelve_fields_are_enough(client, model):
     found = client.post("/predict", json={"data": [EXAMPLE]}).json()
     assert found["pd"] == model.pds([EXAMPLE]) and found["predictions"] == [1] and found["band"] in (["approve"], ["review"])
     assert found["absent"] == [["tipo_credito", "saldo_principal", "promedio_ingresos_datacredito"]] and found["set_aside"] == [[]]
-    assert found["model"] == {"name": "scorecard", "portfolio": "pago_atiempo", "version": model.sha256[:12]}
-    assert client.post("/predict", json={"data": [EXAMPLE | {"saldo_principal": None}]}).json() == found
+    assert found["model"] == {"name": "scorecard", "portfolio": "pago_atiempo", "version": model.sha256[:12], "sha256": model.sha256}
+    assert client.post("/predict", json={"data": [EXAMPLE | {"saldo_principal": None}]}).json() | {"request_id": found["request_id"]} == found
 
 
 def test_a_value_that_counts_as_missing_is_named(client):
@@ -656,11 +656,17 @@ def test_the_fast_path_takes_only_what_the_careful_one_does(client, model, rows,
         body = body[: cut % (len(body) + 1)] + noise + body[cut % (len(body) + 1) :]
     status = client.post("/predict", content=body).status_code
     try:
-        given_, n = careful_columns(model, body)
+        careful = careful_rows(model, body)
     except Refusal as refusal:
         assert status == refusal.status in (400, 422)
     else:
-        assert status == 200 and Intake(model).read(body) == (model.cells(given_, n), n)
+        intake = Intake(model)
+        read, weighed = intake.read(body)
+        given_ = {f.name: [None if v is intake.unsaid else v for v in column] for f, column in zip(intake.fields, zip(*careful, strict=True), strict=True)}
+        assert status == 200 and len(read) == len(careful) and weighed[0] == model.log_odds(model.cells(given_, len(careful)), len(careful))
+        cells = model.cells(given_, len(careful))
+        assert weighed[1] == [[c for c in cells if cells[c][i] is None] for i in range(len(read))]
+        assert weighed[2] == [[c for c in cells if cells[c][i] is SET_ASIDE] for i in range(len(read))]
 
 
 def test_a_server_without_a_model_says_so_and_recovers(tmp_path, raw):
