@@ -66,7 +66,7 @@ def parts() -> dict:
             "intercept": {"shift": 0.4, "expected": 0.05, "observed": 0.08, "low": 0.06, "high": 0.1, "n": 240, "bads": 20, "advised": True, "brier_before": 0.05, "brier_after": 0.04, "log_loss_before": 0.2, "log_loss_after": 0.19},
         },
         "population": {"auc": 0.71, "low": 0.66, "high": 0.76, "features": [salary | {"importance": 0.2}]},
-        "segments": [{"column": "salary", "segment": "1,200 – 2,500", "share_reference": 0.2, "share_current": 0.4, "psi": 0.14, "n": 350, "score_shift": -0.012}],
+        "segments": [{"column": "salary", "segment": "1,200 – 2,500", "share_reference": 0.2, "share_current": 0.4, "psi": 0.14, "psi_inside": 0.3, "n": 350, "score_shift": -0.012}],
         "anomalies": [{"row": 17, "period": "2025-10", "score": 0.9, "stranger": 0.001, "columns": [salary | {"value": 90000.0, "typical": 1100.0}]}],
         "pooled": [{"into": two[1], "periods": ["2025-02", "2025-03"]}],
     }  # fmt: skip

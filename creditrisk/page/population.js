@@ -61,32 +61,24 @@ function drawImportance(features) {
 }
 
 function segments(rows) {
-  const shift = rows.some((r) => !none(r.score_shift));
-  const body = rows
-    .slice(0, 8)
-    .map((r) => [
-      el("span", {}, segmentLabel(r), el("small", {}, segmentLevel(r))),
-      pct(r.share_reference),
-      pct(r.share_current),
-      whole(r.n),
-      num(r.psi),
-      ...(shift ? [none(r.score_shift) ? "–" : `${signed(100 * r.score_shift)} ${t().points100}`] : []),
-    ]);
-  return el(
-    "figure",
-    { id: "cr-segments" },
-    el("figcaption", {}, el("h3", {}, t().segments), el("p", { class: "hint" }, t().segmentsHint)),
-    grid([t().segment, t().then, t().today, t().volume, "PSI", ...(shift ? [t().scoreShift] : [])], body, [1, 2, 3, 4, 5]),
-  );
+  const more = [
+    ["psi_inside", t().inside, (r) => num(r.psi_inside)],
+    ["score_shift", t().scoreShift, (r) => (none(r.score_shift) ? "–" : `${signed(100 * r.score_shift)} ${t().points100}`)],
+  ].filter(([name]) => rows.some((r) => !none(r[name])));
+  const named = (r) => el("span", {}, segmentLabel(r), el("small", {}, segmentLevel(r)));
+  const line = (r) => [named(r), pct(r.share_reference), pct(r.share_current), whole(r.n), num(r.psi), ...more.map(([, , shown]) => shown(r))];
+  const head = [t().segment, t().then, t().today, t().volume, "PSI", ...more.map(([, text]) => text)];
+  const caption = el("figcaption", {}, el("h3", {}, t().segments), el("p", { class: "hint" }, t().segmentsHint));
+  return el("figure", { id: "cr-segments" }, caption, grid(head, rows.slice(0, 8).map(line), [1, 2, 3, 4, 5, 6]));
 }
 
-const segmentLabel = (r) => said(r.label) || label(r.feature ?? r.column);
+const segmentLabel = (r) => said(r.label) || label(r.column);
 // as the run names them: "—" missing, "…" the rest; figures with the language's separators
 const figuresIn = (text) => text.replace(/\d[\d,]*(\.\d+)?/g, (x) => short(Number(x.replaceAll(",", ""))));
 const isRange = (r) => /^(≤|>|[\d.,]+ – )/.test(String(r.segment));
 const segmentLevel = (r) =>
   r.segment === "—" ? t().absent : r.segment === "…" ? t().other : isRange(r) ? `${figuresIn(r.segment)} ${unitOf(r)}`.trim() : String(r.segment);
-const unitOf = (r) => unit(feature(r.feature ?? r.column).unit);
+const unitOf = (r) => unit(feature(r.column).unit);
 
 function anomalies(rows) {
   const reason = (c) =>
