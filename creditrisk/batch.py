@@ -169,28 +169,35 @@ def check_names(names: list[str], scorer: Scorer) -> None:
         raise BatchError(f"there are columns named {', '.join(taken)} already, which is where the scores go: rename or drop them")
 
 
+def _csv_fault(error: Exception) -> str:
+    "What pyarrow says of a CSV, without the line itself."
+    said = [part for part in str(error).split(": ") if part.startswith(("Row #", "Expected"))]
+    return ", ".join(said).replace("Row #", "line ") or "it is damaged"
+
+
+def _csv_tables(file, names: list[str], chunk: int) -> Iterator:  # pyarrow tables of text
+    "The parts of an open CSV."
+    from pyarrow import ArrowException, Table, csv, string
+
+    convert = csv.ConvertOptions(column_types=dict.fromkeys(names, string()), strings_can_be_null=False)
+    try:
+        for batch in csv.open_csv(file, csv.ReadOptions(block_size=4_000_000, use_threads=False), csv.ParseOptions(newlines_in_values=True), convert):
+            for start in range(0, batch.num_rows, chunk):
+                yield Table.from_batches([batch.slice(start, chunk)])
+    except ArrowException as error:
+        raise BatchError(f"{file.name} can't be read as CSV: {_csv_fault(error)}. Check quotes and the number of fields in each line") from None
+
+
 @contextmanager
 def _csv_source(path: Path, chunk: int) -> Iterator[Source]:
-    from pyarrow import ArrowException, csv, string, Table
-
     from creditrisk.read import check_csv
 
     check_csv(path)
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        names = next((line for line in csv.reader(file) if line), [])
+    size = path.stat().st_size
     with path.open("rb") as file:
-        names = csv.open_csv(path, parse_options=csv.ParseOptions(newlines_in_values=True)).schema.names
-        convert = csv.ConvertOptions(column_types=dict.fromkeys(names, string()), strings_can_be_null=False)
-        reader = csv.open_csv(file, csv.ReadOptions(block_size=8_000_000, use_threads=False), csv.ParseOptions(newlines_in_values=True), convert)
-        size = path.stat().st_size
-
-        def tables():
-            try:
-                for batch in reader:
-                    for start in range(0, batch.num_rows, chunk):
-                        yield Table.from_batches([batch.slice(start, chunk)])
-            except ArrowException as error:
-                raise BatchError(f"{path} can't be read as CSV: {str(error).partition(': ')[2].partition(chr(10))[0][:80]}. Check quotes and the number of fields in each line") from None
-
-        yield Source(names, tables(), texts=True, done=lambda: file.tell() / size)
+        yield Source(names, _csv_tables(file, names, chunk), texts=True, done=lambda: file.tell() / size)
 
 
 @contextmanager
@@ -408,7 +415,7 @@ def score_file(
     *,
     query: str | None = None,  # for a source that is a URL
     table: str | None = None,  # new table, for a target that is a URL
-    chunk: int = 50_000,  # rows in memory
+    chunk: int = 20_000,  # rows in memory
     reasons: int = 0,  # at most so many an applicant, in a column
     lang: str = "es",
     refused: str | Path | None = None,  # file for refused rows; by default beside the target
