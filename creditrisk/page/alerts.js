@@ -22,33 +22,32 @@ function alertCard(a) {
   );
 }
 
+// those that are told of the alerts and could not be reached
+function unsent(sinks) {
+  const dead = sinks.filter((s) => s.error),
+    waiting = dead.reduce((n, s) => n + (s.waiting || 0), 0);
+  return dead.length ? el("div", { class: "notice" }, t().unsent(dead.map((s) => t().sinks[s.sink] || s.sink).join(", "), whole(waiting))) : null;
+}
+
 function alerts() {
   const all = data.alerts.alerts,
     open = all.filter((a) => a.status !== "cleared"),
-    cleared = [...(data.alerts.cleared || []), ...all.filter((a) => a.status === "cleared")],
-    dead = (data.alerts.sinks || []).filter((s) => s.error);
+    cleared = [...(data.alerts.cleared || []), ...all.filter((a) => a.status === "cleared")];
   return part(
     "alerts-part",
     t().alerts,
     t().alertsHint,
     open.length ? el("ul", { id: "cr-alerts", class: "alerts" }, open.map(alertCard)) : el("p", { class: "absent" }, t().none),
     cleared.length ? el("p", { class: "remark" }, `${t().cleared}: ${cleared.map((a) => said(a.label) || label(a.feature)).join(", ")}.`) : null,
-    dead.length
-      ? el(
-          "div",
-          { class: "notice" },
-          t().unsent(dead.map((s) => t().sinks[s.sink] || s.sink).join(", "), whole(dead.reduce((n, s) => n + (s.waiting || 0), 0))),
-        )
-      : null,
+    unsent(data.alerts.sinks || []),
     alertHistory(),
   );
 }
 
 function alertHistory() {
-  const rows = data.alerts.history;
-  if (!rows) return null;
-  const yes = (x) =>
-    none(x) || x === "" ? "" : x === true || x === 1 || /^(true|1|yes|sí)$/i.test(x) ? t().yes : /^(false|0|no)$/i.test(x) ? t().no : String(x);
+  if (!data.alerts.history) return null;
+  const rows = [...data.alerts.history].sort((a, b) => String(b.at).localeCompare(String(a.at)));
+  const yes = (x) => (none(x) ? "" : /^(yes|true)$/i.test(String(x)) ? t().yes : t().no);
   const body = rows.map((r) => [
     day(r.at),
     label(r.feature),
