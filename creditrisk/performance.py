@@ -147,7 +147,7 @@ def log_loss(bad: np.ndarray, pd_bad: np.ndarray) -> float:
 
 def shifted(pd_bad: np.ndarray, shift: float) -> np.ndarray:
     "Probabilities with something added to their log-odds."
-    return expit(logit(np.clip(pd_bad, 1e-9, 1 - 1e-9)) + shift)
+    return expit(logit(np.clip(pd_bad, 1e-15, 1 - 1e-15)) + shift)
 
 
 def recalibration(

@@ -10,9 +10,11 @@ import pytest
 from scipy.special import expit
 
 from creditrisk.execute import RunError
-from creditrisk.load import DataError, Portfolio, read_artifact
+from creditrisk.load import DataError, Portfolio, as_reported, read_artifact
 from creditrisk.performance import shifted
-from creditrisk.retrain import CHALLENGERS, PRODUCTION, auc_difference, compare, compare_runs, in_use, loss_difference, brier, promote, promotions, retrain, revert, unseen
+from creditrisk.recalibrate import recalibrate
+from creditrisk.retrain import CHALLENGERS, PRODUCTION, auc_difference, brier, compare, compare_runs, in_use, loss_difference, promote, promotions, retrain, revert, unseen
+from creditrisk.scorer import Scorer
 
 COSTS = {"lgd": 0.6, "margin": 0.08}
 
@@ -160,3 +162,37 @@ def test_two_people_at_once_leave_one_story(runs):
         w.join(60)
     rows = promotions(output)
     assert [w.exitcode for w in workers] == [0, 0] and len(rows) == 10 and [r["from"] for r in rows[1:]] == [r["to"] for r in rows[:-1]] and in_use(output) == rows[-1]["to"]
+
+
+def test_a_recalibrated_run_is_the_old_one_but_for_its_intercept(runs, monkeypatch):
+    "Saved model, plain data, query, points and scores say the same, and it can be promoted."
+    champion, _ = runs
+    monkeypatch.setenv("CREDITRISK_HOME", str(champion.parent))
+    shutil.copy(champion.parent / CHALLENGERS / "new" / "scores.parquet", champion)
+    done = recalibrate(champion, shift=-0.6, run_id="r3")
+    assert done == champion.parent / "output" / CHALLENGERS / "r3" and not list(done.parent.glob(".*")) and not (done / "alerts.json").exists()
+    loans = read_artifact(done, "loans.parquet")
+    old, new = (read_artifact(folder, "best_model.joblib").predict_proba(loans)[:, 1] for folder in (champion, done))
+    np.testing.assert_allclose(new, shifted(old, -0.6), atol=1e-12)
+    np.testing.assert_allclose(Scorer.load(done).score(as_reported(loans))["pd"], new, atol=1e-9)
+    np.testing.assert_allclose(read_artifact(done, "scores.parquet")["pd"], shifted(read_artifact(champion, "scores.parquet")["pd"].to_numpy(), -0.6))
+    assert (done / "scorecard.sql").read_text() != (champion / "scorecard.sql").read_text() and "Recalibrated: -0.6" in (done / "model_card.md").read_text()
+    assert json.loads((done / "run.json").read_text())["recalibrated"]["from"] == "old"
+    assert promote("r3", by="ana", reason="level", output=champion.parent / "output") == done
+    with pytest.raises(RunError, match="there already"):
+        recalibrate(champion, shift=-0.6, run_id="r3")
+
+
+def test_recalibrating_takes_the_shift_that_monitoring_found_or_asks_for_one(runs, monkeypatch):
+    champion, _ = runs
+    monkeypatch.setenv("CREDITRISK_HOME", str(champion.parent))
+    alerts = json.loads((champion / "alerts.json").read_text())
+    (champion / "alerts.json").write_text(json.dumps(alerts | {"intercept": {"shift": -0.25}}))
+    done = recalibrate(champion)
+    assert read_artifact(done, "scorecard.json")["intercept"] == read_artifact(champion, "scorecard.json")["intercept"] - 0.25
+    (champion / "alerts.json").write_text(json.dumps(alerts | {"intercept": None}))
+    with pytest.raises(RunError, match="give the shift"):
+        recalibrate(champion)
+    (champion / "scorecard.json").write_text(json.dumps({"model": "random_forest", "trees": {}}))
+    with pytest.raises(RunError, match="retrain instead"):
+        recalibrate(champion, shift=0.1)
