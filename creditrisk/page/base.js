@@ -40,32 +40,28 @@ function unit(given) {
   return state.lang === "es" && text === english ? UNITS[text] || text : text;
 }
 
-// "2025-03" as people write it; several months merged as "2025-03..2026-04"; anything else as it is
+// a month "2025-03", a quarter "2025Q1" or a week "2025-03-03/2025-03-09" as people write them; several merged as "2025-03..2026-04"
 function period(name) {
   if (none(name)) return "";
-  if (String(name).includes("..")) return between(...name.split("..").map(period));
-  const month = /^(\d{4})-(\d{2})$/.exec(name);
-  return month
-    ? new Intl.DateTimeFormat(state.lang, { month: "short", year: "numeric", timeZone: "UTC" })
-        .format(Date.UTC(month[1], month[2] - 1))
-        .replace(" de ", " ")
-    : name === "current" || name === "all"
-      ? t().now
-      : String(name);
+  const text = String(name),
+    [, quartered, quarter] = /^(\d{4})Q(\d)$/.exec(text) || [];
+  if (text.includes("..")) return between(...text.split("..").map(period));
+  if (quarter) return `${state.lang === "es" ? "T" : "Q"}${quarter} ${quartered}`;
+  if (/^\d{4}-\d{2}$/.test(text)) return dated(`${text}-01`, { month: "short", year: "numeric" });
+  if (/^\d{4}-\d{2}-\d{2}\/\d{4}/.test(text)) return day(text.split("/")[0]);
+  return text === "current" || text === "all" ? t().now : text;
 }
+
+const dated = (text, parts) => new Intl.DateTimeFormat(state.lang, { ...parts, timeZone: "UTC" }).format(new Date(text)).replaceAll(" de ", " ");
+const day = (text) =>
+  none(text) ? "" : Number.isNaN(Date.parse(text)) ? String(text) : dated(text, { day: "numeric", month: "short", year: "numeric" });
 
 // "nov–dic 2025" of "nov 2025" and "dic 2025"
 function between(first, last) {
   const [a, year] = [first.slice(0, -5), first.slice(-5)];
-  return year === last.slice(-5) && /^ \d{4}$/.test(year) ? `${a}–${last}` : `${first} – ${last}`;
+  return year === last.slice(-5) && /^ \d{4}$/.test(year) ? `${a.replace(/,$/, "")}–${last}` : `${first} – ${last}`;
 }
 
-const day = (text) =>
-  none(text)
-    ? ""
-    : new Intl.DateTimeFormat(state.lang, { day: "numeric", month: "short", year: "numeric", timeZone: "UTC" })
-        .format(new Date(text))
-        .replaceAll(" de ", " ");
 const feature = (name) => detail.features[name] || { label: { es: name, en: name } };
 const label = (name) => (detail.features[name] ? said(detail.features[name].label) : t().outcomes[name] || name);
 const light = (severity) =>
