@@ -88,7 +88,7 @@ def servers(folder: Path) -> list[Server]:
     "All that can be measured here."
     python = peer_python("serving", *(f"{n}=={version(n)}" for n in ("fastapi", "uvicorn", "uvloop", "httptools", "pandas", "scikit-learn", "joblib")), "orjson>=3.10")
     options = ("--app-dir", BENCH)
-    ours = uvicorn(sys.executable, "creditrisk.deploy:app")
+    ours = [sys.executable, "-c", "from creditrisk.deploy import serve; serve()"]  # as `creditrisk serve` does
     where = {"CREDITRISK_RUN_DIR": str(folder)}
     log = {"CREDITRISK_DECISIONS_URL": f"sqlite:///{folder}/decisions.sqlite"}
     found = [
@@ -155,12 +155,13 @@ def ask(url: str, body: bytes, timeout: float = 30):
         return found.read()
 
 
-def started(server: Server, folder: Path):  # process, URL, seconds to its first score
-    "A server that answers."
+def started(server: Server, folder: Path, body: bytes = b""):  # process, URL, seconds to its first score
+    "A server that answers a body, by default that of a single row."
     port = server.extra.get("PORT") or str(free_port())
+    environment = os.environ | {"CREDITRISK_PORT": port, "CREDITRISK_LOG_LEVEL": "error", "BENCH_FOLDER": str(folder)} | server.extra
     url, start = f"http://127.0.0.1:{port}{server.path}", time.perf_counter()
-    process = subprocess.Popen([str(c).replace("{port}", port) for c in server.command], cwd=ROOT, env=os.environ | server.extra | {"BENCH_FOLDER": str(folder)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    body = (folder / f"{server.body}.1.json").read_bytes()
+    process = subprocess.Popen([str(c).replace("{port}", port) for c in server.command], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    body = body or (folder / f"{server.body}.1.json").read_bytes()
     while time.perf_counter() - start < 120:
         try:
             ask(url, body)
@@ -183,21 +184,24 @@ def measure(server: Server, folder: Path, seconds: int) -> None:
             wrk(url, body, clients, 1)
             before, start = cpu_seconds(process.pid), time.perf_counter()
             n = wrk(url, body, clients, seconds)
-            server.keep(**{f"{rows} rows/s": n * rows / (time.perf_counter() - start), f"{rows} cpu": (cpu_seconds(process.pid) - before) / max(n, 1)})
-        server.keep(rss=resident_mib(process.pid))
+            server.keep(**{f"{rows} rows/s": n * rows / (time.perf_counter() - start), f"{rows} cpu": (cpu_seconds(process.pid) - before) / max(n, 1), f"{rows} rss": resident_mib(process.pid)})
     finally:
         process.terminate()
         process.wait(60)
 
 
 def table(found: list[Server]) -> str:
-    "Markdown."
+    "Markdown: rates, and CPU time that one request takes, as ratios to the floor's."
     top = found[0].best
-    lines = ["| server, 1 worker | 1 row: req/s | x floor | CPU µs | 10,000 rows: rows/s | x floor | RSS MiB | start to ready, s |", "|---|---|---|---|---|---|---|---|"]
+    head = ["server, 1 worker", "1 row: req/s", "x floor", "CPU µs", "floor's CPU / its", "10,000 rows: rows/s", "x floor", "CPU ms", "floor's CPU / its", "RSS MiB, single rows", "and 10,000", "start to first score, s"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for server in found:
-        b = server.best
-        one, many = b["1 rows/s"], b[f"{ROWS} rows/s"]
-        lines.append(f"| {server.name} | {one:,.0f} | {one / top['1 rows/s']:.3g} | {b['1 cpu'] * 1e6:,.0f} | {many:,.0f} | {many / top[f'{ROWS} rows/s']:.2f} | {b['rss']:.0f} | {b['ready']:.1f} |")
+        b, figures = server.best, []
+        for rows, unit in ((1, 1e6), (ROWS, 1e3)):
+            rate, cpu = b[f"{rows} rows/s"], b[f"{rows} cpu"]
+            figures += [f"{rate:,.0f}", f"{rate / top[f'{rows} rows/s']:.3g}", f"{cpu * unit:,.0f}", f"{top[f'{rows} cpu'] / cpu:.3g}"]
+        figures += [format(b[name], form) for name, form in (("1 rss", ".0f"), (f"{ROWS} rss", ".0f"), ("ready", ".1f"))]
+        lines.append(f"| {' | '.join([server.name, *figures])} |")
     return "\n".join(lines)
 
 

@@ -266,7 +266,7 @@ class Service:
         "Answer POST /outcomes; raises Refusal."
         from creditrisk.decisions import Outcome
 
-        given = [Outcome(o.request_id, o.row, bool(o.paid), o.observed_at) for o in _decoded(body, _outcomes_type()).outcomes]
+        given = [Outcome(o.request_id, int(o.row), bool(o.paid), o.observed_at) for o in _decoded(body, _outcomes_type()).outcomes]
         return {"results": await self._of_log("outcomes", given), "request_id": request_id}
 
     async def forget(self, body: bytes, query: bytes, request_id: str) -> dict:
@@ -300,8 +300,8 @@ def _outcomes_type():
 
     from msgspec import Meta, defstruct
 
-    name, row = Annotated[str, Meta(min_length=1, max_length=64)], Annotated[int, Meta(ge=0, lt=MAX_ROWS)]
-    entries = [("request_id", name), ("row", row), ("paid", Annotated[int, Meta(ge=0, le=1)]), ("observed_at", datetime | None, None)]
+    name, row, paid = Meta(min_length=1, max_length=64), Meta(ge=0, lt=MAX_ROWS, multiple_of=1), Meta(ge=0, le=1, multiple_of=1)  # 1.0 is an integer too, in JSON
+    entries = [("request_id", Annotated[str, name]), ("row", Annotated[float, row]), ("paid", Annotated[float, paid]), ("observed_at", datetime | None, None)]
     outcome = defstruct("Outcome", entries, forbid_unknown_fields=True)
     return defstruct("Outcomes", [("outcomes", Annotated[list[outcome], Meta(min_length=1, max_length=MAX_ROWS)])], forbid_unknown_fields=True)
 
