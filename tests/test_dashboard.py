@@ -279,7 +279,7 @@ def test_without_model_outcomes_or_dates_the_page_says_so(browser, tmp_path, run
         tab.close()
 
 
-@pytest.mark.parametrize("damage", ["nothing", "alerts.json", "latest_drift_metrics.csv", "monitoring_log.csv", "monitoring_detail.json", "old", "odd"])
+@pytest.mark.parametrize("damage", ["nothing", "alerts.json", "latest_drift_metrics.csv", "monitoring_log.csv", "monitoring_detail.json", "old", "odd", "deep"])
 def test_what_is_missing_or_broken_is_said(browser, tmp_path, whole, damage):
     folder = tmp_path / "run"
     shutil.copytree(whole, folder)
@@ -290,11 +290,13 @@ def test_what_is_missing_or_broken_is_said(browser, tmp_path, whole, damage):
         (folder / "monitoring_detail.json").write_text(json.dumps({"schema": 1, "periods": detail["periods"], "features": detail["features"]}), encoding="utf-8")
     elif damage == "odd":  # well-formed, but not what it should be
         (folder / "monitoring_detail.json").write_text(json.dumps(detail | {"performance": {"periods": 7}, "segments": [None], "score": {"then": "x"}}), encoding="utf-8")
+    elif damage == "deep":  # no end of brackets
+        (folder / "alerts.json").write_text("[" * 100_000, encoding="utf-8")
     else:
         (folder / damage).write_bytes((folder / damage).read_bytes()[:40])
     tab = shown(browser, tmp_path, folder)
     text = tab.inner_text("#cr-root")
-    assert {"nothing": "Ejecute make run", "old": "versión anterior", "odd": "no se pudo mostrar"}.get(damage, damage) in text and (damage == "nothing" or tab.locator("h2").count() >= 3)
+    assert {"nothing": "Ejecute make run", "old": "versión anterior", "odd": "no se pudo mostrar", "deep": "alerts.json"}.get(damage, damage) in text and (damage == "nothing" or tab.locator("h2").count() >= 3)
     assert tab.said == []
     tab.close()
 
@@ -307,12 +309,23 @@ def test_page_is_silent_outside_voila(run, monkeypatch):
     assert "cr-root" in Page(run)._repr_mimebundle_()["text/html"]
 
 
+def test_the_first_light_is_that_of_the_worst_alert(browser, tmp_path, whole):
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder)
+    alerts = json.loads((folder / "alerts.json").read_text(encoding="utf-8"))
+    level = alerts["alerts"][0] | {"feature": "pd:level", "label": {"es": "Nivel", "en": "Level"}, "severity": "ROJO", "cause": "performance"}
+    (folder / "alerts.json").write_text(json.dumps(alerts | {"verdict": "VERDE", "alerts": [level]}), encoding="utf-8")
+    tab = shown(browser, tmp_path, folder)
+    assert tab.get_attribute("#cr-verdict", "class") == "verdict ROJO"
+    tab.close()
+
+
 def test_figures_that_json_lacks_are_no_figures(run, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
     text = (folder / "monitoring_detail.json").read_text(encoding="utf-8")
-    (folder / "monitoring_detail.json").write_text(text.replace('"schema": 2', '"schema": 2, "extra": NaN', 1), encoding="utf-8")
-    assert '"extra":null' in page(read_run(folder))
+    (folder / "monitoring_detail.json").write_text(text.replace('"schema": 2', '"schema": 2, "extra": [NaN, 1e999, "\\ud800"]', 1), encoding="utf-8")
+    assert '"extra":[null,null,"\\ud800"]' in page(read_run(folder)) and write_report(folder, tmp_path / "report.html").stat().st_size
 
 
 def test_voila_hides_what_is_for_developers():

@@ -10,29 +10,23 @@ const drawings = new Map(); // id of a plot -> what draws it
 
 function figure(id, title, hint, draw, table = null) {
   drawings.set(id, draw);
-  const more =
-    table &&
-    el(
-      "details",
-      {
-        class: "numbers",
-        ontoggle: (e) => {
-          if (e.target.open && e.target.children.length === 1) e.target.append(grid(...table()));
-        },
-      },
-      el("summary", {}, t().figures),
-    );
+  const caption = title ? el("figcaption", {}, el("h3", {}, title), hint ? el("p", { class: "hint" }, hint) : null) : null;
+  const told = [title, hint].filter(Boolean).join(". ") || id;
   return el(
     "figure",
     {},
-    title ? el("figcaption", {}, el("h3", {}, title), hint ? el("p", { class: "hint" }, hint) : null) : null,
-    el(
-      "div",
-      { id, class: "plot", role: "img", "aria-label": [title, hint].filter(Boolean).join(". ") || id },
-      el("p", { class: "wait" }, t().drawing),
-    ),
-    more,
+    caption,
+    el("div", { id, class: "plot", role: "img", "aria-label": told }, el("p", { class: "wait" }, t().drawing)),
+    table && folded(t().figures, () => grid(...table())),
   );
+}
+
+// what is made only when someone opens it
+function folded(title, make) {
+  const open = (e) => {
+    if (e.target.open && e.target.children.length === 1) e.target.append(make());
+  };
+  return el("details", { class: "numbers", ontoggle: open }, el("summary", {}, title));
 }
 
 const narrow = () => matchMedia("(max-width: 760px)").matches,

@@ -56,16 +56,24 @@ function explained() {
   );
 }
 
+// the light of the page is never milder than its worst alert: outcomes may be alarming where no variable changed
+function worst() {
+  const open = data.alerts.alerts.filter((a) => a.status !== "cleared").map((a) => a.severity);
+  return ORDER.find((severity) => [data.alerts.verdict, ...open].includes(severity)) || data.alerts.verdict;
+}
+
 function verdict() {
-  const { verdict: worst, summary, advice } = data.alerts,
-    [, first, rest] = /^(.*?\.)\s+(?=[A-ZÁÉÍÓÚÑ¿«“\d])(.*)$/s.exec(said(summary)) || [null, said(summary), ""];
+  const text = said(data.alerts.summary),
+    [, first, rest] = /^(.*?\.)\s+(?=[A-ZÁÉÍÓÚÑ¿«“\d])(.*)$/s.exec(text) || [null, text, ""];
+  const what = el("p", { class: "what" }, el("span", { "aria-hidden": "true" }, `${MARK[worst()]} `), first);
+  const advice = el("p", { class: "advice" }, el("b", {}, `${t().advice}: `), said(data.alerts.advice));
   return el(
     "section",
-    { id: "cr-verdict", class: `verdict ${worst}`, "aria-live": "polite" },
-    el("p", { class: "what" }, el("span", { "aria-hidden": "true" }, `${MARK[worst]} `), first),
+    { id: "cr-verdict", class: `verdict ${worst()}`, "aria-live": "polite" },
+    what,
     rest ? el("p", {}, rest) : null,
     explained(),
-    el("p", { class: "advice" }, el("b", {}, `${t().advice}: `), said(advice)),
+    advice,
   );
 }
 

@@ -80,41 +80,30 @@ const segmentLevel = (r) =>
   r.segment === "—" ? t().absent : r.segment === "…" ? t().other : isRange(r) ? `${figuresIn(r.segment)} ${unitOf(r)}`.trim() : String(r.segment);
 const unitOf = (r) => unit(feature(r.column).unit);
 
+// what makes a loan strange, one column a line
+function reason(c) {
+  const more = [
+    typeof c.value === "number" ? ` ${unit(feature(c.feature).unit)}` : "",
+    none(c.typical) ? "" : ` (${t().usual}: ${value(c.typical)})`,
+  ];
+  return el("li", {}, `${said(c.label) || label(c.feature)}: `, el("b", {}, value(c.value)), ...more);
+}
+
+// the row of the lender's file where the run knows it, else the place among the run's loans
 function anomalies(rows) {
-  const reason = (c) =>
-    el(
-      "li",
-      {},
-      `${said(c.label) || label(c.feature)}: `,
-      el("b", {}, value(c.value)),
-      none(c.value) || typeof c.value !== "number" ? "" : ` ${unit(feature(c.feature).unit)}`,
-      none(c.typical) ? "" : ` (${t().usual}: ${value(c.typical)})`,
-    );
+  const known = rows.every((r) => !none(r.source_row)),
+    share = rows.every((r) => !none(r.stranger));
+  const rarity = (r) => (!share ? num(r.score, 2) : r.stranger > 0 ? pct(r.stranger, 2) : t().nothing);
   const line = (r) => [
-    String(r.row),
+    String(known ? r.source_row : r.row),
     period(r.period),
-    none(r.stranger) ? num(r.score, 2) : r.stranger > 0 ? pct(r.stranger, 2) : t().nothing,
+    rarity(r),
     el("ul", { class: "reasons" }, (r.columns || []).slice(0, 3).map(reason)),
   ];
-  const table = (some) => grid([t().row, t().period, none(rows[0].stranger) ? t().strangeness : t().stranger, t().why], some.map(line), [0, 2]);
-  const rest =
-    rows.length > 10
-      ? el(
-          "details",
-          {
-            class: "numbers",
-            ontoggle: (e) => {
-              if (e.target.open && e.target.children.length === 1) e.target.append(table(rows.slice(10)));
-            },
-          },
-          el("summary", {}, `+ ${whole(rows.length - 10)}`),
-        )
-      : null;
-  return el(
-    "figure",
-    { id: "cr-anomalies" },
-    el("figcaption", {}, el("h3", {}, t().anomalies), el("p", { class: "hint" }, t().anomaliesHint)),
-    table(rows.slice(0, 10)),
-    rest,
-  );
+  const head = [known ? t().sourceRow : t().row, t().period, share ? t().stranger : t().strangeness, t().why];
+  const table = (some) => grid(head, some.map(line), [0, 2]);
+  const hint = known ? t().anomaliesHint : `${t().anomaliesHint} ${t().placeHint}`;
+  const caption = el("figcaption", {}, el("h3", {}, t().anomalies), el("p", { class: "hint" }, hint));
+  const rest = rows.length > 10 ? folded(`+ ${whole(rows.length - 10)}`, () => table(rows.slice(10))) : null;
+  return el("figure", { id: "cr-anomalies" }, caption, table(rows.slice(0, 10)), rest);
 }
