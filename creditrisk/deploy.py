@@ -119,6 +119,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app):
+        loop = asyncio.get_running_loop()
         service.look()
         if settings.decisions_url:
             service.opened()
@@ -127,7 +128,7 @@ def create_app(
         gc.set_threshold(50_000, 20, 20)  # a large request makes tens of thousands of short-lived lists
         watching = asyncio.create_task(service.watch()) if settings.reload_seconds else None
         with suppress(NotImplementedError, RuntimeError, ValueError):  # a signal handler needs the main thread, and a system that has the signal
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.look)
+            loop.add_signal_handler(signal.SIGHUP, loop.run_in_executor, None, service.look)
         yield
         if watching:
             watching.cancel()

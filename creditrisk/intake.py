@@ -159,18 +159,27 @@ def row_faults(
 SHAPE = 'expected {"data": [{...}, ...]}, one object an applicant, or {"columns": {field: [...], ...}}, one list a field'
 
 
+def _column_faults(columns: dict, fields: dict[str, Field], scorer: Scorer) -> Iterator[tuple[str | None, str, str]]:  # field, code, what is wrong
+    "What is wrong with {field: [...]} as a whole."
+    for key in columns.repeated:
+        yield key_name(key), "duplicate", "is given more than once"
+    for key, values in columns.items():
+        if key not in fields:
+            yield key_name(key), *_unknown(key, scorer)
+        elif not isinstance(values, list):
+            yield key_name(key), "type", f"is {_kind(values)}; expected a list, one entry an applicant"
+    lengths = {len(values) for values in columns.values() if isinstance(values, list)}
+    if len(lengths) > 1:
+        yield None, "length", f"the lists of columns have from {min(lengths):,} to {max(lengths):,} entries; expected one length"
+
+
 def _rows_of(columns, fields: dict[str, Field], scorer: Scorer) -> list[dict]:
     "The rows of {field: [...]}; raises Refusal if the lists are not of one length, or not of fields."
     if not isinstance(columns, dict) or not columns:
         raise Refusal(422, f"columns is {'an empty object' if columns == {} else _kind(columns)}; {SHAPE}")
-    faults = [(key, "duplicate", "is given more than once") for key in columns.repeated]
-    faults += [(key, *_unknown(key, scorer)) for key in columns if key not in fields]
-    faults += [(key, "type", f"is {_kind(values)}; expected a list, one entry an applicant") for key, values in columns.items() if not isinstance(values, list)]
-    lengths = {len(values) for values in columns.values() if isinstance(values, list)}
-    if not faults and len(lengths) > 1:
-        faults = [(None, "length", f"the lists of columns have from {min(lengths):,} to {max(lengths):,} entries; expected one length")]
-    if faults:
-        raise _refusal(({"row": None, "field": f and key_name(f), "code": code, "message": f"{f and key_name(f) + ': ' or ''}{words}"} for f, code, words in faults))
+    faults = ({"row": None, "field": f, "code": code, "message": f"{f}: {words}" if f else words} for f, code, words in _column_faults(columns, fields, scorer))
+    if first := next(faults, None):
+        raise _refusal(chain([first], faults))
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 

@@ -45,7 +45,7 @@ class Metrics:
         codes: Iterable[str],  # of faults, or the status
     ) -> None:
         "Count what was wrong with a request, each kind once."
-        self.refusals.update({*codes})
+        self.refusals.update(dict.fromkeys(codes, 1))
 
     def scored(self, scores: list[int], bands: list[str]) -> None:
         "Count applicants."
@@ -55,7 +55,7 @@ class Metrics:
         else:  # a call costs more than the counting
             for score in scores:
                 counts[score] += 1
-        for band in {*bands}:
+        for band in dict.fromkeys(bands):
             self.bands[band] += bands.count(band)
 
 # %% ../nbs/05f_metrics.ipynb #41a6d59c

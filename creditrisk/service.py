@@ -11,10 +11,12 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
 from math import exp
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
@@ -105,24 +107,31 @@ class Watched:
         self.intake: Intake | None = None
         self.reason = ""  # why what is there now can't be used
         self.stamp: object = None  # of what was looked at last
+        self.lock = Lock()
 
     def look(self) -> None:
         "Load the model if there is another one; one that can't be trusted leaves the one before."
-        where = self.find()
-        stamp = where if isinstance(where, Scorer) else stamp_of(run_path(where))
-        if stamp == self.stamp:
-            return
-        self.stamp = stamp
-        try:
-            intake = checked_intake(where if isinstance(where, Scorer) else Scorer.load(where), **self.options)
-        except Exception as error:  # whatever is wrong with a new model, the old one goes on
-            self.reason = str(error) if isinstance(error, ScorerError | OSError) else f"{type(error).__name__}: {error}"
+        with self.lock:
+            try:
+                where = self.find()
+                stamp = where if isinstance(where, Scorer) else stamp_of(run_path(where))
+                if stamp == self.stamp:
+                    return
+                self.stamp = stamp
+                intake = checked_intake(where if isinstance(where, Scorer) else Scorer.load(where), **self.options)
+            except Exception as error:  # whatever is wrong with a new model, the old one goes on
+                self._note(str(error) if isinstance(error, ScorerError | OSError) else f"{type(error).__name__}: {error}")
+            else:
+                self.intake, self.reason = intake, ""
+                self.metrics.events[f"{self.role} loaded"] += 1
+                logger.info("the %s is %s", self.role, intake.scorer.name)
+
+    def _note(self, reason: str) -> None:
+        "Say once why a model can't be used."
+        if reason != self.reason:
+            self.reason = reason
             self.metrics.events[f"{self.role} refused"] += 1
-            logger.error("the %s can't be used: %s", self.role, self.reason)
-        else:
-            self.intake, self.reason = intake, ""
-            self.metrics.events[f"{self.role} loaded"] += 1
-            logger.info("the %s is %s", self.role, intake.scorer.name)
+            logger.error("the %s can't be used: %s", self.role, reason)
 
 # %% ../nbs/05k_service.ipynb #3e7f5e8e
 LARGE = 64_000  # bytes; a body that must be read with care and is larger is read off the server's thread
@@ -158,6 +167,7 @@ class Service:
         self.challenger = Watched(lambda: settings.shadow, metrics=metrics, role="challenger") if settings.shadow else None
         self.log = None
         self.shadows: set[asyncio.Task] = set()
+        self.aside = ThreadPoolExecutor(1, "challenger")  # a challenger that hangs keeps nobody else waiting
 
     def ready(self) -> Intake:
         "The model that answers; raises Refusal, in words, while there is none."
@@ -207,6 +217,7 @@ class Service:
         "Finish what was promised: the last decisions are written."
         if self.shadows:
             await asyncio.wait(self.shadows, timeout=SHADOW_SECONDS)
+        self.aside.shutdown(wait=False, cancel_futures=True)
         if self.log is not None and not await asyncio.to_thread(self.log.close):
             logger.error("the decision log was closed before all was written: %s", self.log.counts)
 
@@ -245,7 +256,8 @@ class Service:
         if intake is None:
             return None, ""
         try:
-            pds, points = await asyncio.wait_for(asyncio.to_thread(_challenge, intake.scorer, columns, n), SHADOW_SECONDS)
+            scored = asyncio.get_running_loop().run_in_executor(self.aside, _challenge, intake.scorer, columns, n)
+            pds, points = await asyncio.wait_for(scored, SHADOW_SECONDS)
         except Exception as error:
             self.metrics.events["challenger failed"] += 1
             logger.warning("the challenger failed: %s", type(error).__name__)

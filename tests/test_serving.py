@@ -208,8 +208,10 @@ def test_every_answer_has_the_headers_that_are_sensible(run):
 
 def test_a_large_body_of_faults_is_refused_in_bounded_time_and_words(run):
     rows = [{f"k{i}_{j}": [] for j in range(15)} for i in range(10_000)]
-    found = client(run).post("/predict", json={"data": rows})
-    assert found.status_code == 422 and len(found.json()["errors"]) == 100 and len(found.content) < 50_000
+    keys = {f"k{i}": [] for i in range(200_000)}
+    for body in ({"data": rows}, {"data": [keys]}, {"columns": keys}):
+        found = client(run).post("/predict", json=body)
+        assert found.status_code == 422 and len(found.json()["errors"]) == 100 and len(found.content) < 50_000
 
 
 # --- metrics -------------------------------------------------------------------------------------------------------------------------
@@ -413,6 +415,20 @@ def test_what_is_in_flight_is_answered_and_written_when_the_server_is_told_to_st
         errors = process.communicate(timeout=20)[1]
     assert b" 200 OK" in answer and [d["pd"] for d in stored(url)] == json.loads(answer.partition(b"\r\n\r\n")[2])["pd"]
     assert "Traceback" not in errors and all("message" in json.loads(line) for line in errors.splitlines())
+
+
+def test_a_hangup_signal_looks_for_another_model(card, tmp_path):
+    run, other = written(tmp_path / "a", card), shifted(card, 0.5)
+    with served(run, reload_seconds=0) as (process, port):
+        written(run, other)
+        process.send_signal(signal.SIGHUP)
+        sha256 = Scorer.load(run).sha256
+        for _ in range(200):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/model", timeout=20) as found:
+                if json.load(found)["sha256"] == sha256:
+                    return
+            time.sleep(0.05)
+    raise AssertionError("the other model is not served")
 
 
 def test_a_slow_body_is_bounded_and_logs_have_no_personal_data(run):
