@@ -296,27 +296,31 @@ function estimate(found) {
   );
 }
 
+// whether the correction is called for; loans that may still go bad make a lower level look better than it is
+function interceptVerdict(found) {
+  const young = detail.performance.young || 0,
+    outside = found.advised ?? (found.expected < found.low || found.expected > found.high);
+  if (!outside) return t().interceptInside;
+  return young >= 0.5 && found.shift < 0 ? t().interceptYoung(pct(young, 0)) : t().interceptOutside;
+}
+
 function intercept(found) {
   if (!found || none(found.shift)) return null;
-  const outside = found.advised ?? (found.expected < found.low || found.expected > found.high),
-    sizes = none(found.n) ? "" : t().ofLoans(whole(found.n), whole(found.bads));
+  const sizes = none(found.n) ? "" : t().ofLoans(whole(found.n), whole(found.bads));
+  const would = t().interceptWould(found.shift, pct(found.expected), `${pct(found.observed)} (${range(found.low, found.high)}${sizes})`);
   const rows = [
     [t().brier, num(found.brier_before, 5), num(found.brier_after, 5)],
     [t().logLoss, num(found.log_loss_before, 5), num(found.log_loss_after, 5)],
     [t().shiftOdds, "", signed(found.shift, 3)],
   ];
+  const caption = el("figcaption", {}, el("h3", {}, t().intercept), el("p", { class: "hint" }, t().interceptHint));
+  const judged = found.judged && found.judged.unseen ? el("p", { class: "hint" }, t().judged(whole(found.judged.n))) : null;
   return el(
     "figure",
     { id: "cr-intercept", class: "boxed" },
-    el("figcaption", {}, el("h3", {}, t().intercept), el("p", { class: "hint" }, t().interceptHint)),
-    el(
-      "p",
-      {},
-      t().interceptWould(found.shift, pct(found.expected), `${pct(found.observed)} (${range(found.low, found.high)}${sizes})`),
-      " ",
-      el("b", {}, outside ? t().interceptOutside : t().interceptInside),
-    ),
-    found.judged && found.judged.unseen ? el("p", { class: "hint" }, t().judged(whole(found.judged.n))) : null,
+    caption,
+    el("p", {}, would, " ", el("b", {}, interceptVerdict(found))),
+    judged,
     grid([t().measure, t().before, t().after], rows, [1, 2]),
   );
 }

@@ -132,6 +132,8 @@ const WORDS = {
     ofLoans: (n, bads) => `, en ${n} créditos, ${bads} en mora`,
     judged: (n) => `Antes y después, medidos en ${n} créditos posteriores a los que dan el ajuste.`,
     interceptInside: "La diferencia es pequeña o puede ser azar: el ajuste no está justificado todavía.",
+    interceptYoung: (share) =>
+      `La diferencia es mayor que lo que explica el azar, pero el ${share} de estos créditos tiene menos de 12 meses y aún puede caer en mora: confirme con créditos maduros antes de aplicarlo.`,
     interceptOutside: "La diferencia es mayor que lo que explica el azar: el ajuste está justificado.",
     before: "Antes",
     after: "Después",
@@ -349,6 +351,8 @@ const WORDS = {
     ofLoans: (n, bads) => `, in ${n} loans, ${bads} bad`,
     judged: (n) => `Before and after, measured on ${n} loans later than those that give the correction.`,
     interceptInside: "The difference is small or may be chance: the correction is not called for yet.",
+    interceptYoung: (share) =>
+      `The difference is more than chance explains, but ${share} of these loans are younger than 12 months and may still go bad: confirm with mature loans before applying it.`,
     interceptOutside: "The difference is more than chance explains: the correction is called for.",
     before: "Before",
     after: "After",
