@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['SCORE_LABEL', 'CAUSES', 'FAULTS', 'ACTIONS', 'ACTION_OF', 'EVIDENCE', 'NUMBERS', 'DROP_WARN', 'DROP_ALERT',
-           'LEVEL_ALERT', 'OUTCOME_LABEL', 'ADVICE', 'WHY', 'SUMMARY', 'NOMINAL', 'OFF', 'verdict_of', 'since',
-           'labels', 'is_nominal', 'cause_of', 'both', 'count', 'joined', 'variable_alerts', 'level_alert',
-           'order_alert', 'outcome_alerts', 'retraining_of', 'advice_of', 'summary_of', 'alert_record']
+           'LEVEL_ALERT', 'OUTCOME_LABEL', 'ADVICE', 'WHY', 'SUMMARY', 'NOMINAL', 'LOST', 'OFF', 'verdict_of', 'since',
+           'labels', 'is_nominal', 'cause_of', 'both', 'count', 'joined', 'variable_alerts', 'fall_of', 'still_orders',
+           'level_alert', 'order_alert', 'outcome_alerts', 'retraining_of', 'advice_of', 'summary_of', 'alert_record']
 
 # %% ../nbs/04g_alerts.ipynb #3ec539db
 import numpy as np
@@ -63,11 +63,11 @@ def cause_of(
     feature: str,
     row: pd.Series,  # of a drift table
     deflated: dict[str, dict],
-) -> str:  # quality, population, dependence, unit, new, gone, type, score or nominal
+) -> str:  # quality, population, dependence, unit, new (column), category (never seen), gone, type, score or nominal
     "What is behind a variable's alert."
     cause = CAUSES.get(row["cause"], row["cause"])
     if cause == "quality" and str(row.get("tests", "")).startswith("new_level"):
-        return "new"
+        return "category"
     if cause != "population":
         return cause
     return "score" if feature == SCORE else "nominal" if is_nominal(row["severity"], deflated.get(feature)) else "population"
@@ -84,7 +84,7 @@ ACTIONS = {
     "nothing": ("Nada todavía: siga la variable y revise si cambió la política o un segmento.", "Nothing yet: follow the variable, and see whether policy or a segment changed."),
 }
 ACTION_OF = {
-    "quality": "investigate", "unit": "investigate", "type": "schema", "gone": "schema", "new": "rebin", "nominal": "index",
+    "quality": "investigate", "unit": "investigate", "type": "schema", "gone": "schema", "new": "schema", "category": "rebin", "nominal": "index",
     "population": "nothing", "score": "compare", "dependence": "investigate",
 }  # fmt: skip
 EVIDENCE = {
@@ -142,6 +142,19 @@ LEVEL_ALERT = 0.5  # observed over expected minus one, that makes a level off RO
 OUTCOME_LABEL = {"level": ("Nivel del puntaje: mora observada frente a la esperada", "Level of the score: observed against expected bads"), "order": ("Orden del puntaje: AUC", "Order of the score: AUC")}
 
 
+def fall_of(was: dict, now: dict) -> tuple[float, float]:  # of `quality`, both with an AUC
+    "How much AUC is lost, and how much of that may be chance."
+    return was["auc"] - now["auc"], float(np.hypot(was["auc_high"] - was["auc_low"], now["auc_high"] - now["auc_low"]) / 2)
+
+
+def still_orders(was: dict, now: dict) -> bool:
+    "Whether outcomes rule out that the order is lost: better than chance, and no grave fall is possible."
+    if was["auc"] is None or now["auc"] is None:
+        return False
+    fall, noise = fall_of(was, now)
+    return now["auc_low"] > 0.5 and fall + noise < DROP_ALERT
+
+
 def level_alert(found: dict) -> dict | None:  # of performance_record
     "The alert of a level that is off, if an update of the intercept is advised."
     update = found["intercept"]
@@ -160,7 +173,7 @@ def order_alert(found: dict) -> dict | None:  # of performance_record
     was, now = found["reference"], found["current"]
     if was["auc"] is None or now["auc"] is None:
         return None
-    fall, noise = was["auc"] - now["auc"], np.hypot(was["auc_high"] - was["auc_low"], now["auc_high"] - now["auc_low"]) / 2
+    fall, noise = fall_of(was, now)
     if fall < DROP_WARN or fall <= noise:
         return None
     numbers = {"was": was["auc"], "was_low": was["auc_low"], "was_high": was["auc_high"], "now": now["auc"], "low": now["auc_low"], "high": now["auc_high"], "bads": count(now["bads"])}
@@ -208,7 +221,7 @@ def retraining_of(
     order = any(a["feature"] == "pd:order" for a in alerts)
     lasting = [a["feature"] for a in alerts if a["cause"] in ("population", "dependence") and a["severity"] == "ROJO" and (a["periods"] or 0) >= 2]
     moved = any(a["feature"] == SCORE for a in alerts)
-    settled = bool(found) and found["current"]["auc"] is not None and found["reference"]["auc"] is not None
+    settled = bool(found) and still_orders(found["reference"], found["current"])
     why = "faulty" if faults else "order" if order else "settled" if settled else "lasting" if lasting and moved else "unsure"
     seen = {side: {k: found[side][k] for k in ("n", "bads", "auc", "auc_low", "auc_high") if k in found[side]} for side in ("reference", "current")} if found else {}
     return {"advised": why in ("order", "lasting"), "why_code": why, "why": both(WHY[why]), "evidence": {"faults": faults, "lasting": lasting, "score_moved": moved} | seen}
@@ -242,18 +255,29 @@ SUMMARY = {
     "VERDE": ("Los {n} créditos recientes se parecen a los de la referencia.", "The {n} recent loans look like the reference."),
 }
 NOMINAL = (" Sin la inflación del índice «{index}» no es crítico: {names}.", " Without the inflation of the index “{index}” it is not critical: {names}.")
+LOST = (" El modelo perdió orden: AUC {was} antes, {now} ahora.", " The model lost order: AUC {was} then, {now} now.")
 OFF = (" Se esperaba {expected:%} de mora y se observó {observed:%}.", " {expected:%} bad were expected, {observed:%} observed.")
 
 
-def summary_of(verdict: str, counts: dict[str, int], n: int, alerts: list[dict], deflated: dict[str, dict], found: dict | None) -> dict[str, str]:
-    "What was found, in a sentence or two."
+def summary_of(
+    verdict: str,  # of the variables
+    counts: dict[str, int],
+    n: int,
+    alerts: list[dict],
+    deflated: dict[str, dict],
+    found: dict | None,
+) -> dict[str, str]:
+    "What was found, in a sentence or two; the graver of variables and outcomes first."
     named = {lang: ", ".join(a["label"][lang] for a in alerts if a["severity"] == verdict and a["cause"] != "performance") for lang in ("es", "en")}
     parts = [both(SUMMARY[verdict], names=named, red=counts["ROJO"], amber=counts["AMARILLO"], all=sum(counts.values()), n=count(n))]
     for a in (a for a in alerts if a["cause"] == "nominal" and a["severity"] == "ROJO"):
         parts.append(both(NOMINAL, index=deflated[a["feature"]]["index"], names=a["label"]))
-    if any(a["feature"] == "pd:level" for a in alerts):
-        parts.append(both(OFF, **{k: found["intercept"][k] for k in ("expected", "observed")}))
-    return joined(*parts)
+    outcomes = {a["feature"]: a["severity"] for a in alerts if a["cause"] == "performance"}
+    told_of = [both(LOST, was=found["reference"]["auc"], now=found["current"]["auc"])] if "pd:order" in outcomes else []
+    told_of += [both(OFF, **{k: found["intercept"][k] for k in ("expected", "observed")})] if "pd:level" in outcomes else []
+    graver = any(SEVERITIES.index(s) < SEVERITIES.index(verdict) for s in outcomes.values())
+    said = joined(*(told_of + [{k: f" {v}" for k, v in parts[0].items()}] + parts[1:] if graver else parts + told_of))
+    return {lang: text.strip() for lang, text in said.items()}
 
 
 def alert_record(
@@ -266,11 +290,11 @@ def alert_record(
 ) -> dict:  # verdict, counts, summary, advice, alerts (worst first), deflation, intercept, retraining
     "What alerts.json says of a batch."
     deflated, counts = deflated or {}, {s: int((table["severity"] == s).sum()) for s in SEVERITIES}
-    verdict, rank = verdict_of(table["severity"]), {s: i for i, s in enumerate(SEVERITIES)}
+    drifted, rank = verdict_of(table["severity"]), {s: i for i, s in enumerate(SEVERITIES)}
     alerts = sorted([*variable_alerts(table, history, deflated, portfolio), *outcome_alerts(found)], key=lambda a: rank[a["severity"]])
-    retraining = retraining_of(alerts, found)
+    retraining, verdict = retraining_of(alerts, found), worst([drifted, *(a["severity"] for a in alerts)])
     code = advice_of(verdict, alerts, retraining, SCORE in table.index)
-    summary = summary_of(verdict, counts, int(table["n_current"].max()), alerts, deflated, found)
+    summary = summary_of(drifted, counts, int(table["n_current"].max()), alerts, deflated, found)
     advice = {"code": code} | both(ADVICE[code], **({"why": retraining["why"]} if code == "retrain" else {}))
     return {
         "verdict": verdict, "counts": counts, "summary": summary, "advice": advice, "alerts": alerts, "retraining": retraining,

@@ -341,17 +341,16 @@ class Monitoring:
     detail: dict
 
     @property
-    def calm(self) -> set[str]:
-        "What was measured and gives no reason for an alert: of the variables, and of what outcomes say."
-        found, firing = self.detail["performance"] or {}, {a["feature"] for a in self.alerts["alerts"]}
-        judged = {"pd:level"} if found.get("intercept") else set()
-        judged |= {"pd:order"} if found and found["current"]["auc"] is not None else set()
-        return {*self.table.index[self.table["severity"] == "VERDE"], *judged} - firing
+    def unmeasured(self) -> set[str]:
+        "Of what nothing is known this time: variables with too few rows, and what needs outcomes or a score."
+        found = self.detail["performance"] or {}
+        unjudged = {"pd:level": not found.get("intercept"), "pd:order": not found or found["current"]["auc"] is None, SCORE: SCORE not in self.table.index}
+        return {*self.table.index[self.table["severity"] == "SIN_DATOS"], *(name for name, unknown in unjudged.items() if unknown)}
 
     def told(self, run_dir: str, **options) -> "Monitoring":  # options of `notify`
         "The same, with what is news among the alerts of the runs; the news is told."
         run = run_path(run_dir).resolve()
-        return replace(self, alerts=notify(self.alerts, run.parent, run.name, self.calm, **options))
+        return replace(self, alerts=notify(self.alerts, run.parent, run.name, self.unmeasured, **options))
 
     def write(self, run_dir: str) -> None:
         "Write the artifacts of a run."

@@ -8,8 +8,6 @@ __all__ = ['SCORE', 'FEW', 'OFF_BY', 'BY_CHANCE', 'mature_until', 'is_mature', '
            'expected_auc', 'expected_range', 'calibrated', 'record_of', 'estimate', 'performance_record', 'young_share']
 
 # %% ../nbs/04f_performance.ipynb #d7f160ed
-from itertools import accumulate
-
 import numpy as np
 import pandas as pd
 from scipy.special import expit, logit, ndtr
@@ -186,13 +184,16 @@ def expected_range(
     pd_bad: np.ndarray,
     draws: int = 200,
     seed: int = 0,
+    groups: int = 2000,  # of loans with about the same score, drawn together: memory stays small whatever their number
 ) -> tuple[float, float]:  # low, high
     "Where the realised AUC falls in 95 % of the cases if the probabilities are right."
-    rank = pd.Series(pd_bad).rank().to_numpy()
-    bad = np.random.default_rng(seed).random((draws, len(rank))) < pd_bad
-    bads = bad.sum(axis=1)
-    bad, bads = bad[(bads > 0) & (bads < len(rank))], bads[(bads > 0) & (bads < len(rank))]
-    areas = (bad @ rank - bads * (bads + 1) / 2) / (bads * (len(rank) - bads))
+    p = np.sort(pd_bad)
+    start = np.unique(np.linspace(0, len(p), min(groups, len(p)) + 1).astype(int))[:-1]
+    size = np.diff(np.append(start, len(p)))
+    bads = np.random.default_rng(seed).binomial(size, np.add.reduceat(p, start) / size, (draws, len(size)))
+    goods = size - bads
+    pairs = bads.sum(axis=1) * goods.sum(axis=1)
+    areas = ((bads * (goods.cumsum(axis=1) - goods / 2)).sum(axis=1))[pairs > 0] / pairs[pairs > 0]
     return tuple(np.quantile(areas, [0.025, 0.975]).tolist()) if len(areas) else (np.nan, np.nan)
 
 
@@ -208,16 +209,21 @@ def calibrated(
 def record_of(
     periods: dict[str, pd.DataFrame],
     portfolio: Portfolio,
+    months: int = 0,  # age at which outcomes are known
     until: pd.Timestamp | None = None,
-) -> list[dict]:  # period, bad rate estimated before and realised; the same of the AUC where it can be measured
-    "How estimates did in the past: each period by the outcomes of those before it."
-    known = {p: with_outcome(loans, portfolio, until) for p, loans in periods.items()}
-    known = {p: loans for p, loans in known.items() if len(loans)}
-    before, rows = list(accumulate(known.values(), lambda a, b: pd.concat([a, b]))), []
-    for (period, loans), past in zip(list(known.items())[1:], before):
-        guess, real = calibrated(loans[SCORE].to_numpy(), past), quality(loans)
+) -> list[dict]:  # period, bad rate estimated before and realised; the same of the AUC where it can be measured; empty without a date
+    "How estimates did in the past: each period by the outcomes that were known when it began."
+    if not all(portfolio.date in loans for loans in periods.values()):
+        return []
+    columns, rows = [portfolio.date, SCORE, "bad"], []
+    known = pd.concat([with_outcome(loans, portfolio)[columns] for loans in periods.values()])
+    for period, loans in periods.items():
+        judged, past = with_outcome(loans, portfolio, until), known[known[portfolio.date] < loans[portfolio.date].min() - pd.DateOffset(months=months)]
+        if not len(judged) or not len(past):
+            continue
+        guess, real = calibrated(judged[SCORE].to_numpy(), past), quality(judged)
         area = {"auc_estimated": rounded(expected_auc(guess)), "auc_realised": real["auc"]} if real["auc"] is not None else {}
-        rows.append({"period": period, "n": len(loans), "estimated": rounded(guess.mean()), "realised": real["observed"], "low": real["low"], "high": real["high"]} | area)
+        rows.append({"period": period, "n": len(judged), "estimated": rounded(guess.mean()), "realised": real["observed"], "low": real["low"], "high": real["high"]} | area)
     return rows
 
 # %% ../nbs/04f_performance.ipynb #7680cff0
@@ -252,7 +258,7 @@ def performance_record(
     return {
         "since": f"{now[portfolio.date].min():%Y-%m}" if len(now) and portfolio.date in now else None, "maturity_months": maturity_months, "young": young_share(now, portfolio, pd.concat([reference, current])),
         "reference": quality(then), "current": quality(now), "periods": by_vintage(periods, portfolio, until), "bands": bands,
-        "estimate": estimate(current, then, record_of(periods, portfolio, until)), "intercept": recalibration(now),
+        "estimate": estimate(current, then, record_of(periods, portfolio, maturity_months, until)), "intercept": recalibration(now),
     }  # fmt: skip
 
 

@@ -6,7 +6,7 @@
 __all__ = ['Z', 'RECOMMEND', 'GAINS', 'CHALLENGERS', 'PRODUCTION', 'PROMOTIONS', 'RECORD', 'placements', 'auc_difference',
            'loss_difference', 'brier', 'log_loss', 'both', 'recommendation', 'compare', 'figures', 'swap_cost',
            'loans_with_part', 'row_keys', 'unseen', 'scored_by', 'compare_runs', 'retrain', 'alone', 'promotions',
-           'in_use', 'point', 'change', 'check_said', 'promote', 'revert']
+           'in_use', 'point', 'change', 'write_promotions', 'check_said', 'promote', 'revert']
 
 # %% ../nbs/06e_retrain.ipynb #1cdfcb39
 import csv
@@ -81,9 +81,17 @@ RECOMMEND = {
         "Conserve el modelo actual: el nuevo no es mejor más allá del azar (diferencia de AUC {low} a {high}).",
         "Keep the present model: the new one is no better beyond chance (difference of AUC {low} to {high}).",
     ),
+    "worse": (
+        "Conserve el modelo actual: el nuevo es peor (diferencia de AUC {low} a {high}; de Brier {least} a {most}).",
+        "Keep the present model: the new one is worse (difference of AUC {low} to {high}; of Brier {least} to {most}).",
+    ),
+    "off": (
+        "No lo promueva así: el nuevo ordena mejor (diferencia de AUC {low} a {high}) pero su nivel es peor (de Brier {least} a {most}). Recalíbrelo y compare de nuevo.",
+        "Do not promote it as it is: the new one orders better (difference of AUC {low} to {high}) but its level is worse (of Brier {least} to {most}). Recalibrate it and compare again.",
+    ),
     "wait": (
-        "Espere: solo hay {bads} malos en los créditos que ninguno de los dos modelos vio; hacen falta {least}.",
-        "Wait: there are only {bads} bads among the loans that neither model has seen; {least} are needed.",
+        "Espere: hay muy pocos resultados en los créditos que ninguno de los dos modelos vio ({bads} malos, {goods} buenos); hacen falta {least} de cada uno.",
+        "Wait: there are too few outcomes among the loans that neither model has seen ({bads} bad, {goods} good); {least} of each are needed.",
     ),
 }  # fmt: skip
 GAINS = {
@@ -101,15 +109,17 @@ def recommendation(
     differences: dict[str, dict],  # auc, brier: estimate, low, high
     after: dict | None,  # the same of Brier, against the champion with its intercept updated; None where it could not be
     shift: float,  # of that update
-    bads: int,
+    outcomes: tuple[int, int],  # bads and goods
     run: str,  # the challenger's
-) -> dict:  # code, es, en
+) -> dict:  # code (promote, recalibrate, keep, wait), es, en
     "What the comparison speaks for."
-    if bads < ENOUGH:
-        return {"code": "wait"} | both(RECOMMEND["wait"], bads=bads, least=ENOUGH)
+    if min(outcomes) < ENOUGH:
+        return {"code": "wait"} | both(RECOMMEND["wait"], bads=outcomes[0], goods=outcomes[1], least=ENOUGH)
     order, level = differences["auc"], differences["brier"]
-    better, worse = {"order": order["low"] > 0, "level": level["high"] < 0}, order["high"] < 0 or level["low"] > 0
-    if worse or not any(better.values()):
+    better, both_intervals = {"order": order["low"] > 0, "level": level["high"] < 0}, {"low": order["low"], "high": order["high"], "least": level["low"], "most": level["high"]}
+    if order["high"] < 0 or level["low"] > 0:
+        return {"code": "keep"} | both(RECOMMEND["off" if better["order"] else "worse"], **both_intervals)
+    if not any(better.values()):
         return {"code": "keep"} | both(RECOMMEND["keep"], low=order["low"], high=order["high"])
     if not better["order"] and after and after["high"] >= 0:
         return {"code": "recalibrate"} | both(RECOMMEND["recalibrate"], shift=shift, low=after["low"], high=after["high"])
@@ -127,15 +137,16 @@ def compare(
     "Champion and challenger on the same loans."
     bad, old, new = (judged[c].to_numpy("float64") for c in ("bad", "champion", "challenger"))
     bads = int(bad.sum())
-    if min(bads, len(bad) - bads) < 2:
-        return {"rows": {"n": len(bad), "bads": bads}, "recommendation": recommendation({}, None, 0.0, bads, run)}
+    outcomes = bads, len(bad) - bads
+    if min(outcomes) < 2:
+        return {"rows": {"n": len(bad), "bads": bads}, "recommendation": recommendation({}, None, 0.0, outcomes, run)}
     enough = min(earlier["bad"].sum(), len(earlier) - earlier["bad"].sum()) >= ENOUGH
     shift = shift_of(earlier["bad"].to_numpy("float64"), earlier["champion"].to_numpy("float64")) if enough else 0.0
     updated, share = shifted(old, shift), float((old < cutoffs(costs)["refuse"]).mean())
     models = {"champion": old, "challenger": new} | ({"champion_recalibrated": updated} if enough else {})
     differences = {"auc": auc_difference(bad, old, new)} | {name: loss_difference(bad, old, new, loss) for name, loss in (("brier", brier), ("log_loss", log_loss))}
     after = loss_difference(bad, updated, new, brier) if enough else None
-    advice = recommendation(differences, after, shift, bads, run)
+    advice = recommendation(differences, after, shift, outcomes, run)
     swapped = swap_set(bad, old, new, share).reset_index()
     return {
         "rows": {"n": len(bad), "bads": bads}, "metrics": {name: figures(bad, pd_bad, judged.get("amount"), costs) for name, pd_bad in models.items()},
@@ -274,15 +285,23 @@ def point(output: Path, target: str) -> None:
 
 
 def change(output: Path, target: str, digest: str, by: str, reason: str) -> None:
-    "Note a change and make it; if it can't be made, it isn't noted."
+    "Note a change, then make it; what can't be made is struck out again."
     before, rows = in_use(output), promotions(output)
     row = {"at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "by": by, "from": before, "to": target, "sha256": digest, "reason": reason}
-    with written(output / PROMOTIONS) as beside:
-        with beside.open("w", encoding="utf-8", newline="") as file:
-            table = csv.DictWriter(file, RECORD)
-            table.writeheader()
-            table.writerows([*rows, row])
+    write_promotions(output, [*rows, row])
+    try:
         point(output, target)
+    except BaseException:
+        write_promotions(output, rows)
+        raise
+
+
+def write_promotions(output: Path, rows: list[dict[str, str]]) -> None:
+    "Write the record, whole or not at all."
+    with written(output / PROMOTIONS) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, RECORD)
+        table.writeheader()
+        table.writerows(rows)
 
 
 def check_said(by: str, reason: str) -> None:

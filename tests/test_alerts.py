@@ -10,10 +10,12 @@ import threading
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import pandas as pd
 import pytest
 
-from creditrisk.alerts import ACTION_OF, ACTIONS, ADVICE, WHY, advice_of, retraining_of
-from creditrisk.notices import COLUMNS, HISTORY, deliver, notify, read_history, read_outbox
+from creditrisk.alerts import ACTION_OF, ACTIONS, ADVICE, WHY, advice_of, alert_record, retraining_of
+from creditrisk.load import Portfolio
+from creditrisk.notices import COLUMNS, HISTORY, OUTBOX, UNDELIVERED, deliver, notify, read_history, read_outbox
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
 TEXT = {"es": "texto", "en": "text"}
@@ -27,8 +29,8 @@ def record(*alerts: dict, mode: str = "new_loans", portfolio: str = "lender") ->
     return {"alerts": list(alerts), "verdict": "AMARILLO", "summary": TEXT, "advice": {"code": "watch"} | TEXT, "portfolio": portfolio, "mode": mode}
 
 
-def night(folder, i: int, *alerts: dict, calm=(), **kwargs) -> dict:
-    return notify(record(*alerts, **{k: kwargs.pop(k) for k in ("mode", "portfolio") if k in kwargs}), folder, f"run{i}", set(calm), at=DAY + timedelta(days=i), **kwargs)
+def night(folder, i: int, *alerts: dict, unmeasured=(), **kwargs) -> dict:
+    return notify(record(*alerts, **{k: kwargs.pop(k) for k in ("mode", "portfolio") if k in kwargs}), folder, f"run{i}", set(unmeasured), at=DAY + timedelta(days=i), **kwargs)
 
 
 class Hook(HTTPServer):
@@ -84,6 +86,7 @@ def test_every_cause_has_an_action_and_every_text_both_languages():
         ([alert(severity="ROJO", cause="nominal"), alert("pd", "AMARILLO", "score")], "index"),
         ([alert(severity="ROJO", cause="nominal"), alert("pd:level", "AMARILLO", "performance", action_code="recalibrate")], "recalibrate"),
         ([alert(severity="AMARILLO", cause="new")], "watch"),
+        ([alert(severity="AMARILLO", cause="category")], "watch"),
     ],
 )
 def test_advice_in_the_order_of_what_must_come_first(alerts, code):
@@ -99,10 +102,10 @@ def test_an_unchanged_alert_is_told_once_a_cool_down(tmp_path):
 def test_worse_is_news_and_so_is_the_end(tmp_path):
     night(tmp_path, 0, alert())
     assert night(tmp_path, 1, alert(severity="ROJO"))["alerts"][0]["status"] == "worse"
-    assert night(tmp_path, 2)["cleared"] == [], "not measured, not over"
-    over = night(tmp_path, 3, calm={"salary"})["cleared"]
+    assert night(tmp_path, 2, unmeasured={"salary"})["cleared"] == [], "not measured, not over"
+    over = night(tmp_path, 3)["cleared"]
     assert [(a["feature"], a["status"], a["notify"]) for a in over] == [("salary", "cleared", True)]
-    assert night(tmp_path, 4, calm={"salary"})["cleared"] == [] and night(tmp_path, 5, alert())["alerts"][0]["status"] == "new"
+    assert night(tmp_path, 4)["cleared"] == [] and night(tmp_path, 5, alert())["alerts"][0]["status"] == "new"
     other = night(tmp_path, 6, alert(cause="nominal"))
     assert other["alerts"][0]["status"] == "new" and other["cleared"][0]["cause"] == "population", "another cause is another alert"
 
@@ -128,7 +131,7 @@ def test_a_webhook_that_stumbles_is_tried_again(tmp_path, no_sinks):
     with Hook(503, 500) as hook:
         no_sinks.setenv("CREDITRISK_ALERT_WEBHOOK", f"http://127.0.0.1:{hook.server_port}/secret-token")
         found = night(tmp_path, 0, alert())
-        assert found["sinks"] == [{"sink": "webhook", "sent": 1, "waiting": 0, "error": ""}] and hook.asked == 3
+        assert found["sinks"] == [{"sink": "webhook", "sent": 1, "waiting": 0, "refused": 0, "error": ""}] and hook.asked == 3
         assert hook.got[0]["alerts"][0]["feature"] == "salary" and hook.got[0]["portfolio"] == "lender" and read_outbox(tmp_path) == []
         night(tmp_path, 1, alert())
         assert len(hook.got) == 1, "nothing new, nothing sent"
@@ -137,7 +140,7 @@ def test_a_webhook_that_stumbles_is_tried_again(tmp_path, no_sinks):
 def test_a_dead_sink_loses_nothing_and_stops_nothing(tmp_path, no_sinks):
     no_sinks.setenv("CREDITRISK_ALERT_WEBHOOK", "http://127.0.0.1:9/secret-token")
     no_sinks.setenv("CREDITRISK_ALERT_FILE", str(tmp_path / "deep" / "told.jsonl"))
-    first, second = night(tmp_path, 0, alert()), night(tmp_path, 1, alert("rent"), calm={"salary"})
+    first, second = night(tmp_path, 0, alert()), night(tmp_path, 1, alert("rent"))
     assert [s["waiting"] for s in first["sinks"] if s["sink"] == "webhook"] == [1] and [s["waiting"] for s in second["sinks"] if s["sink"] == "webhook"] == [2]
     assert "secret" not in json.dumps([first, second]) + "".join(p.read_text() for p in tmp_path.glob("*.*") if p.is_file()), "no address is written down"
     with Hook() as hook:
@@ -155,7 +158,57 @@ def test_a_message_that_is_refused_does_not_block_the_next(tmp_path, no_sinks):
         assert found["sinks"][0]["error"] == "HTTP 400" and hook.asked == 1, "it is not asked again and again"
         hook.answers = [400]
         night(tmp_path, 1, alert("rent"))
-        assert [m["alerts"][0]["feature"] for m in hook.got] == ["rent"] and len(read_outbox(tmp_path)) == 1
+        assert hook.got == [] and found["sinks"][0]["refused"] == 1
+        night(tmp_path, 2, alert("rent"), alert("age"))
+        assert [m["alerts"][0]["feature"] for m in hook.got] == ["age"] and read_outbox(tmp_path) == []
+    kept = [json.loads(line)["message"]["alerts"][0]["feature"] for line in (tmp_path / UNDELIVERED).read_text().splitlines()]
+    assert kept == ["salary", "rent"], "for a person"
+
+
+def test_a_damaged_outbox_costs_no_alert(tmp_path, no_sinks):
+    no_sinks.setenv("CREDITRISK_ALERT_FILE", str(tmp_path / "told.jsonl"))
+    (tmp_path / OUTBOX).write_text('{"id": "x"\n[1]\n')
+    found = night(tmp_path, 0, alert())
+    assert found["sinks"][0]["sent"] == 1 and len((tmp_path / "told.jsonl").read_text().splitlines()) == 1 and len((tmp_path / UNDELIVERED).read_text().splitlines()) == 2
+
+
+def test_what_could_not_be_put_into_the_outbox_is_not_noted_as_told(tmp_path, no_sinks):
+    no_sinks.setenv("CREDITRISK_ALERT_FILE", str(tmp_path / "told.jsonl"))
+    (tmp_path / OUTBOX).mkdir()
+    assert night(tmp_path, 0, alert())["sinks"][0]["error"] and read_history(tmp_path) == []
+    (tmp_path / OUTBOX).rmdir()
+    assert night(tmp_path, 1, alert())["alerts"][0] | {} == night(tmp_path / "other", 1, alert())["alerts"][0], "news, as on the first night"
+    assert len((tmp_path / "told.jsonl").read_text().splitlines()) == 2
+
+
+def test_no_password_goes_into_the_open(tmp_path, no_sinks):
+    for url, says in (("smtp://user:secret@mail.example.org/?to=a@example.org", "in the open"), ("smtps://mail.example.org/?from=a@example.org", "names nobody")):
+        no_sinks.setenv("CREDITRISK_ALERT_SMTP", url)
+        found = night(tmp_path, 0, alert(url))
+        assert says in found["sinks"][0]["error"] and "secret" not in found["sinks"][0]["error"]
+
+
+def quality(auc: float, half: float, bads: int) -> dict:
+    return {"auc": auc, "auc_low": auc - half, "auc_high": auc + half, "bads": bads, "n": 20 * bads}
+
+
+def calm_table() -> pd.DataFrame:
+    row = {"severity": "VERDE", "cause": "", "psi": 0.001, "psi_noise": 0.01, "n_reference": 5000, "n_current": 2000, "change_es": "", "change_en": ""}
+    return pd.DataFrame({"salary": row}).T.rename_axis("feature")
+
+
+def test_no_green_light_above_a_model_that_fails():
+    history = pd.DataFrame({"severity": {("2025-01", "salary"): "VERDE"}}).rename_axis(["period", "feature"])
+    lost = {"reference": quality(0.75, 0.02, 400), "current": quality(0.55, 0.04, 250), "intercept": None, "young": None, "since": "2025-06"}
+    found = alert_record(calm_table(), history, Portfolio("lender", {}, "paid", "1"), found=lost)
+    assert found["verdict"] == "ROJO" and found["counts"]["ROJO"] == 0 and found["advice"]["code"] == "retrain" and found["alerts"][0]["feature"] == "pd:order"
+    assert found["summary"]["es"].startswith("El modelo perdió orden") and found["summary"]["en"].index("lost order") < found["summary"]["en"].index("look like")
+
+
+@pytest.mark.parametrize(("current", "why"), [(quality(0.70, 0.03, 400), "settled"), (quality(0.55, 0.15, 12), "lasting"), (quality(0.66, 0.06, 60), "lasting")])
+def test_few_outcomes_settle_nothing(current, why):
+    alerts = [alert(severity="ROJO"), alert("pd", "AMARILLO", "score")]
+    assert retraining_of(alerts, {"reference": quality(0.69, 0.03, 400), "current": current})["why_code"] == why
 
 
 def test_mail_arrives_in_both_languages(tmp_path, no_sinks):
@@ -178,7 +231,7 @@ def test_mail_arrives_in_both_languages(tmp_path, no_sinks):
         found = night(tmp_path, 0, alert(label={"es": "Salario único", "en": "Single salary"}))
     finally:
         controller.stop()
-    assert found["sinks"] == [{"sink": "smtp", "sent": 1, "waiting": 0, "error": ""}] and Box.got[0].rcpt_tos == ["a@example.org", "b@example.org"]
+    assert found["sinks"] == [{"sink": "smtp", "sent": 1, "waiting": 0, "refused": 0, "error": ""}] and Box.got[0].rcpt_tos == ["a@example.org", "b@example.org"]
     mail = email.message_from_bytes(Box.got[0].content, policy=email.policy.default)
     assert "AMARILLO" in mail["Subject"] and "Salario único" in mail.get_content() and "Single salary" in mail.get_content()
 
@@ -197,7 +250,7 @@ def test_two_processes_lose_no_row(tmp_path, no_sinks):
     for w in workers:
         w.join(60)
     assert [w.exitcode for w in workers] == [0, 0, 0]
-    features = [r["feature"] for r in read_history(tmp_path)]
+    features = [r["feature"] for r in read_history(tmp_path) if r["status"] == "new"]
     assert sorted(features) == sorted(f"{n}{i}" for n in "abc" for i in range(8)) and read_outbox(tmp_path) == []
     assert len((tmp_path / "told.jsonl").read_text().splitlines()) == 24, "told once each"
 

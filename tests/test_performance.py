@@ -66,6 +66,8 @@ def test_the_record_of_estimates_never_looks_ahead():
     until_july = [r for r in record if r["period"] < "2025-08"]
     assert until_july == [r for r in again if r["period"] < "2025-08"] and until_july
     assert next(r for r in again if r["period"] == "2025-08")["estimated"] == next(r for r in record if r["period"] == "2025-08")["estimated"]
+    slow = record_of(months(loans), LENDER, 2), record_of(months(changed), LENDER, 2)
+    assert [r["estimated"] for r in slow[0]] == [r["estimated"] for r in slow[1]] and slow[0][0]["period"] > record[0]["period"], "outcomes of two months ago are the newest"
 
 
 def test_maturity_leaves_out_young_outcomes():

@@ -53,6 +53,14 @@ def test_a_level_that_is_off_needs_no_new_model():
     assert compare(table[3000:], table[:0], COSTS, "r2")["recommendation"]["code"] == "promote", "without loans to update it on, the level counts for the challenger"
 
 
+def test_the_recommendation_says_what_its_intervals_say():
+    bad, old, new = draw(6000)
+    none = pd.DataFrame({"bad": [], "champion": []})
+    off, worse, few = (compare(pd.DataFrame({"bad": b, "champion": a, "challenger": c}), none, COSTS, "r2") for b, a, c in ((bad, old, shifted(new, 1.5)), (bad, new, old), (np.r_[np.ones(60), 0.0], np.full(61, 0.9), np.full(61, 0.8))))
+    assert off["differences"]["auc"]["low"] > 0 < off["differences"]["brier"]["low"] and "orders better" in off["recommendation"]["en"] and off["recommendation"]["code"] == "keep"
+    assert "es peor" in worse["recommendation"]["es"] and few["recommendation"]["code"] == "wait" and "1 good" in few["recommendation"]["en"]
+
+
 @pytest.fixture
 def runs(small_run, tmp_path):
     "A champion that learned from the first third of a run's loans, and the run itself as challenger."
