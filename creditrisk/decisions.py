@@ -20,7 +20,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from creditrisk.ledger import (
-    SLICE, Decision, DecisionError, Outcome, add_outcomes, connected, engine_of, erase_applicant, erase_before, hashed, is_stored, prepare, read_decisions, schema,
+    SLICE, Decision, DecisionError, Outcome, add_outcomes, connected, engine_of, erase_applicant, erase_before, hashed, is_stored, prepare, read_decisions, said_of, schema,
     stream_decisions, utc_now, write,
 )  # fmt: skip
 
@@ -232,13 +232,17 @@ class DecisionLog:
             write(self.connection, [p.decision for p in batch], self.secret)
         except Exception as error:
             if _away(error):
-                self.dropped += sum(not p.keep for p in batch)
-                self._end(batch, False, again=True)
+                self._put_back(batch)
                 raise
             self._damaged(batch, error)
         else:
             self.written += len(batch)
             self._end(batch, True)
+
+    def _put_back(self, batch: list[_Place]) -> None:
+        "Back to the front of the line, but for those whose caller refuses."
+        self.dropped += sum(not p.keep for p in batch)
+        self._end(batch, False, again=True)
 
     def _damaged(self, batch: list[_Place], error: Exception) -> None:
         "Find the decision that can't be written, and drop it alone."
@@ -248,7 +252,7 @@ class DecisionLog:
             try:
                 self._write([place])
             except (SQLAlchemyError, OSError):
-                self._end(batch[i + 1 :], False, again=True)
+                self._put_back(batch[i + 1 :])
                 raise
 
     def _refuse(self, place: _Place, error: Exception) -> None:
@@ -280,11 +284,11 @@ class DecisionLog:
 
     def _note(self, error: Exception) -> None:
         "Remember why nothing can be written."
-        said = str(error) if isinstance(error, DecisionError) else str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        said = said_of(error)
         if self.reason is None:
             logger.error("the decision log can't be written: %s", said)
         self.failed += 1
-        self.reason = said or type(error).__name__
+        self.reason = said
 
     def outcomes(self, given: list[Outcome]) -> list[str]:  # recorded, same, changed or unknown
         "Record what became of loans; blocks."

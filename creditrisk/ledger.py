@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['APPLICANT', 'SCHEMA', 'tables', 'requests', 'applicants', 'outcomes', 'schema', 'VIEW', 'VALUES', 'DRIVERS',
            'PRAGMAS', 'LOCK', 'COLUMNS', 'SLICE', 'AT_ONCE', 'DecisionError', 'utc_now', 'Decision', 'Outcome',
-           'hashed', 'rows_of', 'engine_of', 'exclusive', 'prepare', 'connected', 'write', 'is_stored',
-           'erase_applicant', 'erase_before', 'add_outcomes', 'stream_decisions', 'read_decisions']
+           'hashed', 'rows_of', 'engine_for', 'said_of', 'engine_of', 'exclusive', 'prepare', 'connected', 'write',
+           'is_stored', 'erase_applicant', 'erase_before', 'add_outcomes', 'stream_decisions', 'read_decisions']
 
 # %% ../nbs/05i_ledger.ipynb #10636b8d
 import hmac
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 from sqlalchemy import Column, Connection, DateTime, Engine, Index, Integer, MetaData, String, Table, Text, create_engine, delete, event, insert, inspect, make_url, select, update
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 # %% ../nbs/05i_ledger.ipynb #a8c2e787
 class DecisionError(ValueError):
@@ -135,20 +135,31 @@ PRAGMAS = {"journal_mode": "wal", "synchronous": "normal", "busy_timeout": 5000,
 LOCK = 0x6372_6469  # PostgreSQL's advisory lock of this log
 
 
-def engine_of(url: str) -> Engine:
-    "An engine for a log's URL, not yet connected; raises DecisionError if it is no URL of a database that can hold a log."
+def engine_for(url: str, **options) -> Engine:
+    "An engine for a database's URL, not yet connected; raises DecisionError, without the password, if there can be none."
     try:
         target = make_url(url)
         target = target.set(drivername=DRIVERS.get(target.drivername, target.drivername))
-        sqlite, file = target.get_backend_name() == "sqlite", target.database
-    except (ArgumentError, NoSuchModuleError):
-        raise DecisionError("the decision log's URL can't be used; expected sqlite:///decisions.db or postgresql://user:password@host/database") from None
-    if target.get_backend_name() not in ("sqlite", "postgresql") or (sqlite and (not file or file.startswith((":memory:", "file:")))):
-        raise DecisionError(f"the decision log can't be kept in {target.render_as_string()}; expected a SQLite file or PostgreSQL")
-    if not sqlite:
-        return create_engine(target, pool_pre_ping=True, pool_size=4, connect_args={"connect_timeout": 5, "options": "-c statement_timeout=30000"})
-    engine = create_engine(target.difference_update_query(PRAGMAS), pool_size=4)
-    settings = PRAGMAS | {k: v for k, v in target.query.items() if k in PRAGMAS and str(v).isalnum()}
+        return create_engine(target.difference_update_query(PRAGMAS) if target.get_backend_name() == "sqlite" else target, **options)
+    except (SQLAlchemyError, ValueError, ImportError):
+        raise DecisionError("the database's URL can't be used; expected something like sqlite:///file.db or postgresql://user:password@host:5432/database") from None
+
+
+def said_of(error: Exception) -> str:
+    "What a database said went wrong, on one line."
+    return str(getattr(error, "orig", None) or error).strip().partition("\n")[0] or type(error).__name__
+
+
+def engine_of(url: str) -> Engine:
+    "An engine for a log's URL; raises DecisionError if it is no URL of a database that can hold a log."
+    engine = engine_for(url, pool_pre_ping=not url.startswith("sqlite"))
+    name, file = engine.dialect.name, engine.url.database
+    if name not in ("sqlite", "postgresql") or (name == "sqlite" and (not file or file.startswith((":memory:", "file:")))):
+        raise DecisionError(f"the decision log can't be kept in {engine.url.render_as_string()}; expected a SQLite file or PostgreSQL")
+    if name == "postgresql":
+        event.listen(engine, "do_connect", lambda dialect, record, given, options: options.update(connect_timeout=5, options="-c statement_timeout=30000"))
+        return engine
+    settings = PRAGMAS | {k: v for k, v in make_url(url).query.items() if k in PRAGMAS and str(v).isalnum()}
 
     @event.listens_for(engine, "connect")
     def opened(connection, record):
@@ -244,6 +255,13 @@ def _overwrite(connection: Connection) -> None:
         connection.exec_driver_sql("pragma secure_delete=on")
 
 
+def _empty_wal(engine: Engine) -> None:
+    "Empty SQLite's write-ahead log, which has still what was erased."
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as connection:
+            connection.exec_driver_sql("pragma wal_checkpoint(truncate)")
+
+
 def _erase_rows(connection: Connection, request_id: str, rows: set[int]) -> None:
     "Erase rows of a request; the request too when none is left."
     found = connection.scalar(select(requests.c.decisions).where(requests.c.request_id == request_id).with_for_update())
@@ -265,9 +283,8 @@ def erase_applicant(engine: Engine, applicant: str) -> int:  # decisions erased
             rows.setdefault(request_id, set()).add(row)
         for request_id, numbers in rows.items():
             _erase_rows(connection, request_id, numbers)
-    if engine.dialect.name == "sqlite" and found:
-        with engine.connect() as connection:  # the write-ahead log has them still
-            connection.exec_driver_sql("pragma wal_checkpoint(truncate)")
+    if found:
+        _empty_wal(engine)
     return len(found)
 
 
@@ -278,6 +295,8 @@ def erase_before(engine: Engine, when: datetime) -> int:  # requests erased; at 
         old = connection.scalars(select(requests.c.request_id).where(requests.c.at < when).order_by(requests.c.at).limit(SLICE)).all()
         for table in (applicants, outcomes, requests) if old else ():
             connection.execute(delete(table).where(table.c.request_id.in_(old)))
+    if old:
+        _empty_wal(engine)
     return len(old)
 
 # %% ../nbs/05i_ledger.ipynb #6736711f
@@ -355,7 +374,7 @@ def stream_decisions(
                 for line in part:
                     yield from _decided(line, latest)
     except SQLAlchemyError as error:
-        raise DecisionError(f"{engine.url.render_as_string()} can't be read: {str(getattr(error, 'orig', error)).strip().partition(chr(10))[0]}") from None
+        raise DecisionError(f"{engine.url.render_as_string()} can't be read: {said_of(error)}") from None
     finally:
         engine.dispose()
 

@@ -109,8 +109,8 @@ def test_every_way_scores_and_refuses_as_the_api_does(kind, to, tmp_path, reques
     assert [r["nota, de paso"] for r in written] == [f"n{i}" for i in said]
     with aside.open(newline="", encoding="utf-8") as file:
         refused = list(csv.DictReader(file))
-    assert [int(r["row"]) for r in refused] == [i for i in range(150) if i not in said] == [int(r["nota, de paso"][1:]) for r in refused]
-    assert all(any(n in r["reasons"] for n in NAMES) and r[NAMES[4]] == (rows[int(r["row"])][NAMES[4]] or "") for r in refused)
+    assert [int(r["refused_row"]) for r in refused] == [i for i in range(150) if i not in said] == [int(r["nota, de paso"][1:]) for r in refused]
+    assert all(any(n in r["refused_because"] for n in NAMES) and r[NAMES[4]] == (rows[int(r["refused_row"])][NAMES[4]] or "") for r in refused)
 
 
 def test_a_real_model_scores_a_file_as_it_scores_a_frame(small_run, tmp_path):
@@ -123,7 +123,7 @@ def test_a_real_model_scores_a_file_as_it_scores_a_frame(small_run, tmp_path):
     for name in ("in.csv", "in.parquet"):
         done = score_file(tmp_path / name, tmp_path / "out.parquet", small_run, chunk=100, reasons=3, lang="en")
         table = parquet.read_table(tmp_path / "out.parquet").to_pandas()
-        kept = [i for i in range(700) if i not in ({int(r["row"]) for r in csv.DictReader(done.refused_file.open())} if done.refused else set())]
+        kept = [i for i in range(700) if i not in ({int(r["refused_row"]) for r in csv.DictReader(done.refused_file.open())} if done.refused else set())]
         assert done.rows == len(kept) > 600
         assert all(table[c].tolist() == expected[c].iloc[kept].tolist() for c in ("pd", "score", "band", "reasons"))
 
@@ -159,6 +159,10 @@ def test_what_cannot_be_scored_is_refused_in_words_and_the_target_is_left_alone(
     assert (tmp_path / "out.csv").read_text() == "before" and {p.name for p in tmp_path.iterdir()} == {"in.csv", "out.csv"}
     with pytest.raises(BatchError, match="give --query"):
         score_file(f"sqlite:///{tmp_path / 'none.db'}", tmp_path / "x.csv", SCORER)
+    with pytest.raises(BatchError, match="there is no SQLite file"):
+        score_file(f"sqlite:///{tmp_path / 'none.db'}", tmp_path / "x.csv", SCORER, query="select 1")
+    with pytest.raises(BatchError, match="URL can't be used"):
+        score_file("postgresql://u:hush@host:port/d", tmp_path / "x.csv", SCORER, query="select 1")
     with pytest.raises(BatchError) as said:
         score_file("postgresql://u:hush@127.0.0.1:1/d", tmp_path / "x.csv", SCORER, query="select 1")
     assert "hush" not in str(said.value)
@@ -192,6 +196,23 @@ def test_a_side_file_of_an_earlier_batch_does_not_stay(tmp_path):
     assert first == Scored(1, 1, tmp_path / "out_refused.csv", []) and heard == [(2, 1.0)]
     (tmp_path / "in.csv").write_text(",".join(f'"{n}"' for n in NAMES) + "\n34,1,4,,A\n")
     assert score_file(tmp_path / "in.csv", tmp_path / "out.csv", SCORER) == Scored(1, 0, None, []) and not (tmp_path / "out_refused.csv").exists()
+
+
+def test_mended_rows_can_be_scored_and_nothing_is_written_over_its_source(tmp_path):
+    header = ",".join(f'"{n}"' for n in NAMES)
+    mended = tmp_path / "out_refused.csv"
+    mended.write_text(f"refused_row,refused_because,{header}\n0,was wrong,34,1,4,,A\n1,still wrong,17,1,4,,A\n")
+    done = score_file(mended, tmp_path / "out.csv", SCORER)
+    assert done == Scored(1, 1, tmp_path / "out_refused_again.csv", [])
+    assert mended.read_text().count("wrong") == 2 and done.refused_file.read_text().splitlines()[0].startswith("refused_row,refused_because,edad,")
+    own = tmp_path / "mine_refused.csv"
+    own.write_text("not of a batch\n")
+    (tmp_path / "in.csv").write_text(header + "\n34,1,4,,A\n")
+    assert score_file(tmp_path / "in.csv", tmp_path / "mine.csv", SCORER).rows == 1 and own.read_text() == "not of a batch\n"
+    for target, aside in ((tmp_path / "in.csv", None), (tmp_path / "x.csv", tmp_path / "in.csv"), (tmp_path / "x.csv", tmp_path / "x.csv")):
+        with pytest.raises(BatchError, match="written over"):
+            score_file(tmp_path / "in.csv", target, SCORER, refused=aside)
+    assert (tmp_path / "in.csv").read_text() == header + "\n34,1,4,,A\n"
 
 
 def test_memory_does_not_grow_with_the_length_of_a_file(tmp_path):

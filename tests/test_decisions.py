@@ -117,11 +117,14 @@ def test_outcomes_are_idempotent_and_a_change_keeps_its_history(url):
 def test_what_is_older_than_allowed_expires(url):
     old = datetime.now(UTC) - timedelta(days=31)
     keeper = DecisionLog(url)
-    record(keeper, *(decided(f"old{i}", [{}], at=old) for i in range(3)), decided("new", [{}]))
+    record(keeper, *(decided(f"old{i}", [{"salario": 987654321}], at=old) for i in range(3)), decided("new", [{}]))
     keeper.outcomes([Outcome("old1", 0, True), Outcome("new", 0, True)])
     assert keeper.expire() == 0 and keeper.close()
     log = DecisionLog(url, keep_days=30)
     until(lambda: query(url, "select request_id from decision_requests") == [("new",)])  # the writer does it by itself
+    if url.startswith("sqlite"):
+        files = list(Path(url.removeprefix("sqlite:///")).parent.iterdir())
+        until(lambda: not any(b"987654321" in file.read_bytes() for file in files))
     assert query(url, "select request_id from decision_outcomes") == [("new",)] and log.expire() == 0 and log.close()
 
 
@@ -139,6 +142,33 @@ def test_a_damaged_decision_is_dropped_alone(url):
     told = record(log, decided("r1", [{}]), damaged, decided("r3", [{}]), long, decided("r4", [{}]))
     assert told == [True, False, True, not url.startswith("postgresql"), True]
     assert log.ready() is None and log.close()
+
+
+def test_the_neighbours_of_a_damaged_decision_are_all_accounted_for_when_the_database_goes_away(tmp_path, monkeypatch):
+    from sqlalchemy.exc import OperationalError
+
+    log, really, hold = DecisionLog(f"sqlite:///{tmp_path / 'd.db'}"), log_module.write, threading.Event()
+    until(lambda: log.ready() is None)
+
+    def write(connection, decisions, secret):
+        if len(decisions) > 1:
+            raise ValueError("one of them is damaged")
+        if decisions[0].request_id == "r1" and not hold.is_set():
+            raise OperationalError("", {}, OSError("away"))
+        return really(connection, decisions, secret)
+
+    monkeypatch.setattr(log_module, "write", write)
+
+    async def mixed():
+        keep = [True, True, False, True, False]
+        return await asyncio.gather(*(log.record(decided(f"r{i}", [{}]), k) for i, k in enumerate(keep)))
+
+    assert asyncio.run(mixed()) == [True, False, False, False, False]
+    assert log.counts["dropped"] == 2 and log.ready() == "away"
+    hold.set()
+    until(lambda: log.counts["written"] == 3)
+    assert log.close() and log.counts["dropped"] == 2 and log.line.held == 0
+    assert {d["request_id"] for d in stream_decisions(f"sqlite:///{tmp_path / 'd.db'}")} == {"r0", "r1", "r3"}
 
 
 def test_processes_that_open_a_log_at_once_make_its_tables_once(url):
