@@ -123,9 +123,6 @@ def create_app(
         service.look()
         if settings.decisions_url:
             service.opened()
-        gc.collect()
-        gc.freeze()  # what is there now stays, so that it need not be looked through again and again
-        gc.set_threshold(50_000, 20, 20)  # a large request makes tens of thousands of short-lived lists
         watching = asyncio.create_task(service.watch()) if settings.reload_seconds else None
         with suppress(NotImplementedError, RuntimeError, ValueError):  # a signal handler needs the main thread, and a system that has the signal
             loop.add_signal_handler(signal.SIGHUP, loop.run_in_executor, None, service.look)
@@ -217,8 +214,12 @@ def serve(settings: "Settings | None" = None) -> None:  # by default those of th
     settings = settings or read_settings()
     settings.check_host()
     Scorer.load(settings.run)  # a server without a model would start, and refuse every request
+    app = create_app(settings=settings)
+    gc.collect()
+    gc.freeze()  # what is there now stays, so that it need not be looked through again and again
+    gc.set_threshold(50_000, 20, 20)  # a large request makes tens of thousands of short-lived lists
     uvicorn.run(
-        create_app(settings=settings), host=settings.host, port=settings.port, http=http_protocol(), ws="none", log_config=log_config(settings.log_level),
+        app, host=settings.host, port=settings.port, http=http_protocol(), ws="none", log_config=log_config(settings.log_level),
         access_log=False, server_header=False, date_header=False, proxy_headers=False,
         limit_concurrency=settings.max_connections, timeout_graceful_shutdown=settings.stop_seconds,
     )  # fmt: skip
