@@ -145,7 +145,7 @@ def wrk(url: str, body: Path, clients: int, seconds: int) -> int:  # requests
     script.write_text(f'wrk.method = "POST"\nwrk.headers["Content-Type"] = "application/json"\nwrk.body = io.open("{body}"):read("*a")\n')
     found = subprocess.run(["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "60s", "-s", script, url], capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in found or "Socket errors" in found:
-        raise RuntimeError(found)
+        raise RuntimeError(f"{url}: {found}")
     return int(re.search(r"(\d+) requests in", found)[1])
 
 

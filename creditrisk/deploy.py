@@ -29,7 +29,10 @@ if TYPE_CHECKING:  # it needs packages that scoring alone does not
 _all_ = ["Scorer", "ScorerError", "Intake", "answer"]  # callers find them here
 
 # %% ../nbs/05_deploy.ipynb #dc09f482
-def describe(intake: Intake) -> dict:
+def describe(
+    intake: Intake,
+    card: str | None = None,  # the model card, Markdown
+) -> dict:
     "What GET /model answers."
     scorer = intake.scorer
     return scorer.name | {
@@ -41,6 +44,7 @@ def describe(intake: Intake) -> dict:
         "best_score": round(best_score(scorer)) if scorer.model.best else None,
         "golden_rows": len(scorer.card.get("golden", [])),
         "fields": [{"name": f.name, "label": f.label, "unit": f.unit, "used": f.name in scorer.model.inputs, "allowed": f.allowed} for f in intake.fields],
+        "card": card,
     }
 
 
@@ -64,7 +68,7 @@ def _add_status(app, service: Service) -> set[str]:  # the paths
         return respond(content, 200 if fine else 503)
 
     async def model():
-        return respond(describe(service.ready()))
+        return respond(describe(service.ready(), service.champion.card))
 
     async def metrics():
         intake = service.champion.intake
@@ -73,7 +77,7 @@ def _add_status(app, service: Service) -> set[str]:  # the paths
     found = {
         "/health": (health, "Whether the server lives", {}),
         "/ready": (ready, "Whether a model is loaded and checked, and what is wrong", {503: {"description": "Not ready, and why"}}),
-        "/model": (model, "The model: version, cut-offs, fields", {503: {"description": "No model is ready"}}),
+        "/model": (model, "The model: version, cut-offs, fields, model card", {503: {"description": "No model is ready"}}),
         "/metrics": (metrics, "What happened since the server started, for Prometheus", {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}),
     }
     for path, (endpoint, summary, answers) in found.items():

@@ -675,8 +675,9 @@ def test_a_server_without_a_model_says_so_and_recovers(tmp_path, raw):
         assert client.get("/ready").status_code == 503 and "nbs/03_training.ipynb" in client.get("/ready").json()["detail"]
         assert client.post("/predict", json={"data": [EXAMPLE]}).status_code == client.get("/model").status_code == 503
         assert "/predict" not in client.get("/openapi.json").json()["paths"]
+        (tmp_path / "model_card.md").write_text("# Card")
         written_card(tmp_path, golden_card(raw))
-        assert client.get("/ready").json()["ready"] and client.post("/predict", json={"data": [EXAMPLE]}).status_code == 200
+        assert client.get("/ready").json()["ready"] and client.get("/model").json()["card"] == "# Card" and client.post("/predict", json={"data": [EXAMPLE]}).status_code == 200
         assert "/predict" in client.get("/openapi.json").json()["paths"]
 
 
@@ -684,7 +685,7 @@ def test_the_model_is_described(client, model):
     found = client.get("/model").json()
     assert found["sha256"] == model.sha256 and found["cutoffs"] == {"approve": 0.04, "refuse": 0.09} and found["golden_rows"] == 50
     assert {f["name"] for f in found["fields"] if f["used"]} == set(model.model.inputs) and "golden" not in found
-    assert found["reasons"] and found["best_score"] == round(scorer.best_score(model))
+    assert found["reasons"] and found["best_score"] == round(scorer.best_score(model)) and found["card"] is None
 
 
 def test_openapi_is_valid_and_says_what_the_fields_are(client):
