@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SCORES', 'REFUSED', 'BatchError', 'read_column', 'find_faults', 'Part', 'score_part', 'Source', 'check_names',
-           'open_source', 'open_target', 'Refused', 'Scored', 'refused_path', 'check_places', 'score_file']
+           'open_source', 'open_target', 'SideFile', 'Scored', 'refused_path', 'check_places', 'score_file']
 
 # %% ../nbs/05h_batch.ipynb #7bbaf8f7
 import csv
@@ -230,19 +230,18 @@ def _engine_of(url: str):
         engine.dispose()
 
 
-def _as_table(names: list[str], rows: list, schema):  # pyarrow table
-    "Rows of a query as a table, of the schema of those before where there were any."
+def _as_table(names: list[str], rows: list, kinds):  # pyarrow table
+    "Rows of a query as a table, of the kinds of those before where there were any."
     from decimal import Decimal
 
-    from pyarrow import ArrowException, array, field, null, string, table
-    from pyarrow import schema as schema_of
+    from pyarrow import ArrowException, array, field, schema, string, table
+    from pyarrow.types import is_null
 
     columns = [[float(v) if isinstance(v, Decimal) else v for v in column] for column in zip(*rows, strict=True)]
-    if schema is None:
-        kinds = [array(column).type for column in columns]
-        schema = schema_of([field(name, string() if kind == null() else kind) for name, kind in zip(names, kinds, strict=True)])
+    if kinds is None:
+        kinds = schema([field(name, string() if is_null(kind) else kind) for name, kind in zip(names, (array(c).type for c in columns), strict=True)])
     try:
-        return table([array(column, kind) for column, kind in zip(columns, schema.types, strict=True)], schema=schema)
+        return table([array(column, kind) for column, kind in zip(columns, kinds.types, strict=True)], schema=kinds)
     except ArrowException as error:
         raise BatchError(f"a column of the query changes its type: {str(error)[:100]}. Cast it in the query") from None
 
@@ -265,10 +264,10 @@ def _sql_source(url: str, query: str | None, chunk: int) -> Iterator[Source]:
         names = list(result.keys())
 
         def tables():
-            schema = None
+            kinds = None
             for rows in result.partitions():
-                table = _as_table(names, rows, schema)
-                schema = table.schema
+                table = _as_table(names, rows, kinds)
+                kinds = table.schema
                 yield table
 
         yield Source(names, tables())
@@ -372,7 +371,7 @@ def open_target(target: str | Path, table: str | None):  # context manager of a 
 REFUSED = ("refused_row", "refused_because")  # first columns of the side file; dropped when its rows, mended, are scored
 
 
-class Refused:
+class SideFile:
     "The side file of refused rows, made when there is one and put in place when all else is."
 
     def __init__(self, path: Path):
@@ -392,7 +391,7 @@ class Refused:
             self.writer.writerow([start + i, why, *row.values()])
         self.rows += len(refused)
 
-    def __enter__(self) -> "Refused":
+    def __enter__(self) -> "SideFile":
         return self
 
     def __exit__(self, *failure) -> None:
@@ -453,7 +452,7 @@ def score_file(
     scorer = run if isinstance(run, Scorer) else Scorer.load(run)
     aside, done = Path(refused) if refused else refused_path(source, target, table), 0
     check_places(source, target, aside)
-    with open_source(source, query, chunk) as given, Refused(aside) as side:
+    with open_source(source, query, chunk) as given, SideFile(aside) as side:
         check_names(given.names, scorer)
         with open_target(target, table) as write:
             for part in given.tables:

@@ -102,6 +102,21 @@ def test_an_applicant_is_forgotten_and_the_neighbours_are_not(url):
         assert not any(b"123456789" in file.read_bytes() for file in files)
 
 
+def test_a_decision_that_waits_is_not_forgotten_before_it_is_written(url, monkeypatch):
+    monkeypatch.setattr(log_module, "PATIENCE", 0.3)
+    log, really, hold = DecisionLog(url, secret="s"), log_module.write, threading.Event()
+    until(lambda: log.ready() is None)
+    monkeypatch.setattr(log_module, "write", lambda *given: hold.wait(30) and really(*given))
+    assert log.put(decided("r1", [{}], applicants=["CC 1"])) and log.put(decided("r2", [{}, {}], applicants=["CC 2", " CC 1"]))
+    with pytest.raises(DecisionError, match="wait to be written"):
+        log.forget("CC 1 ")
+    assert log.forget("CC 3") == 0
+    monkeypatch.setattr(log_module, "PATIENCE", 20)
+    threading.Timer(0.2, hold.set).start()
+    assert log.forget("CC 1") == 2 and log.close()
+    assert [d["request_id"] for d in stream_decisions(url)] == ["r2"]
+
+
 def test_outcomes_are_idempotent_and_a_change_keeps_its_history(url):
     log = DecisionLog(url)
     record(log, decided("r1", [{}] * 3), decided("r2", [{}]))
@@ -164,10 +179,10 @@ def test_the_neighbours_of_a_damaged_decision_are_all_accounted_for_when_the_dat
         return await asyncio.gather(*(log.record(decided(f"r{i}", [{}]), k) for i, k in enumerate(keep)))
 
     assert asyncio.run(mixed()) == [True, False, False, False, False]
-    assert log.counts["dropped"] == 2 and log.ready() == "away"
+    assert log.counts["dropped"] == 2 and "can't be used" in log.ready()
     hold.set()
     until(lambda: log.counts["written"] == 3)
-    assert log.close() and log.counts["dropped"] == 2 and log.line.held == 0
+    assert log.close() and log.counts["dropped"] == 2 and log.line.size == 0
     assert {d["request_id"] for d in stream_decisions(f"sqlite:///{tmp_path / 'd.db'}")} == {"r0", "r1", "r3"}
 
 
@@ -225,7 +240,7 @@ def test_big_bodies_in_line_are_bounded_by_their_bytes(url, monkeypatch):
     assert [log.put(decided(f"p{i}", big)) for i in range(3)] == [True, True, False]
     hold.set()
     monkeypatch.undo()
-    assert log.close() and log.line.held == 0
+    assert log.close() and log.line.size == 0
 
 
 def test_a_database_that_comes_late_or_goes_away_loses_nothing_that_was_kept(postgres_server, postgres_url):
@@ -237,7 +252,7 @@ def test_a_database_that_comes_late_or_goes_away_loses_nothing_that_was_kept(pos
         log = DecisionLog(f"{server.replace('creditrisk@', 'creditrisk:hush@')}/{name}")
         until(lambda: log.reason)
         assert record(log, decided("kept", [{}])) == [False] and record(log, decided("refused", [{}]), keep=False) == [False]
-        assert "hush" not in log.ready()
+        assert log.ready() == log_module.AWAY
         admin.execute(f"alter database away rename to {name}")
         until(lambda: log.ready() is None and log.counts["written"] == 1)
         for i in range(3):

@@ -17,4 +17,4 @@ def test_every_answered_decision_is_in_the_log_after_kill_9(database, small_run,
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout)
-    assert found["answered"] > 10 and found["lost"] == 0 and found["kills"] == 2
+    assert found["answered"] > 10 and found["lost"] == 0 and found["kills"] == 2  # the end is one too
