@@ -8,8 +8,8 @@ from setuptools import find_packages, setup
 parser = ConfigParser(delimiters=["="])
 parser.read("settings.ini", encoding="utf-8")
 cfg = parser["DEFAULT"]
-own = {name: cfg[f"{name}_requirements"].split() for name in ("train", "serve", "notebooks", "dev")}
-extras = own | {"notebooks": own["train"] + own["serve"] + own["notebooks"]}
+own = {name: cfg[f"{name}_requirements"].split() for name in ("train", "serve", "dashboard", "notebooks", "dev")}
+extras = own | {"notebooks": own["train"] + own["serve"] + own["dashboard"] + own["notebooks"]}
 extras["dev"] = extras["notebooks"] + own["dev"]
 
 setup(

@@ -5,17 +5,13 @@
 # %% auto #0
 __all__ = ['MADE_BY', 'project_root', 'run_path', 'written', 'write_artifact', 'read_artifact']
 
-# %% ../nbs/00c_artifacts.ipynb #75a48182
+# %% ../nbs/00c_artifacts.ipynb #19c37f72
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-
-import pandas as pd
-
-from .portfolio import DataError
 
 # %% ../nbs/00c_artifacts.ipynb #4a6d5567
 def project_root() -> Path:
@@ -83,13 +79,15 @@ def read_artifact(run_dir: str | Path, name: str):
     "Read an artifact of a run; raises DataError if it is not there, with the notebook that makes it."
     path = run_path(run_dir) / name
     if not path.is_file():
+        from creditrisk.portfolio import DataError
+
         maker = f"It is made by nbs/{MADE_BY[name]}.ipynb; " if name in MADE_BY else ""
         raise DataError(f"{path} is not there. {maker}`creditrisk run` makes all of them")
     match path.suffix:
-        case ".parquet":
-            return pd.read_parquet(path)
-        case ".csv":
-            return pd.read_csv(path)
+        case ".parquet" | ".csv":
+            import pandas as pd
+
+            return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
         case ".json":
             return json.loads(path.read_text(encoding="utf-8"))
         case ".joblib":

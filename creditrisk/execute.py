@@ -225,12 +225,12 @@ def kernel_manager() -> type:
     return Manager
 
 # %% ../nbs/06a_execute.ipynb #02ae53c5
-PASSWORD = re.compile(r"(?<=://)([^\s:/@]*):([^\s@]+)@(?=[^\s])")  # of a URL
+PASSWORD = re.compile(r"""(?<=://)([^\s:/@'"]*):[^\s/'"]+@(?=[^\s])|([?&](?:password|sslpassword)=)[^\s&'"]+""")  # of a URL
 
 
 def masked(text: str) -> str:
     "A text without the passwords of its URLs."
-    return PASSWORD.sub(r"\1:***@", text)
+    return PASSWORD.sub(lambda found: f"{found[2]}***" if found[2] else f"{found[1]}:***@", text)
 
 
 def explain(error: Exception, timeout: int) -> str:

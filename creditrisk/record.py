@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LIBRARIES', 'SEVERITIES', 'sha256', 'imported_modules', 'named_files', 'notebook_key', 'Run', 'new_run',
            'unfinished_runs', 'resumed_run', 'library_versions', 'git_state', 'read_table', 'row_counts',
-           'drift_severities', 'headline', 'run_record']
+           'drift_severities', 'headline', 'digests', 'note_monitoring', 'run_record']
 
 # %% ../nbs/06b_record.ipynb #5d440943
 import csv
@@ -24,6 +24,7 @@ from importlib.resources import files
 from pathlib import Path
 from secrets import token_hex
 
+from .artifacts import MADE_BY, write_artifact
 from .execute import RunError, masked
 
 # %% ../nbs/06b_record.ipynb #06b6874a
@@ -83,8 +84,6 @@ class Run:
 
     def save(self) -> None:
         "Write down what is done."
-        from creditrisk.load import write_artifact
-
         options = {k: masked(v) if isinstance(v, str) else v for k, v in self.options.items()}
         write_artifact(self.folder, "state.json", {"started": self.started, "options": options, "done": self.done})
 
@@ -116,8 +115,6 @@ class Run:
 
     def finish(self, name: str, key: str, seconds: float) -> None:
         "Note that a notebook is done, and the artifacts that it made."
-        from creditrisk.load import MADE_BY
-
         made = [a for a, by in MADE_BY.items() if by == name and (self.folder / a).is_file()]
         with self.writing:
             self.done[name] = {"key": key, "seconds": round(seconds, 2), "made": [f"{name}.ipynb", *made]}
@@ -215,15 +212,29 @@ def headline(folder: Path) -> dict[str, object]:
     return {"rows": rows, "model": chosen[0] if chosen else {}, "drift": drift}
 
 
+def digests(folder: Path) -> dict[str, dict]:  # sha256 and bytes, by name
+    "The artifacts of a run as they are now."
+    left_out = ("state.json", "run.json")
+    made = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix != ".ipynb" and p.name not in left_out and not p.name.startswith("."))
+    return {path.name: {"sha256": sha256(path), "bytes": path.stat().st_size} for path in made}
+
+
+def note_monitoring(folder: Path) -> None:
+    "Bring the record of a complete run up to what monitoring has written since; what other chapters made keeps its digest."
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    now = {name: entry for name, entry in digests(folder).items() if MADE_BY.get(name) == "04_monitoring"}
+    figures = record["metrics"] | {"drift": headline(folder)["drift"]}
+    write_artifact(folder, "run.json", record | {"artifacts": record["artifacts"] | now, "metrics": figures, "monitored": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"})
+
+
 def run_record(run: Run, notebooks: Path) -> dict[str, object]:
     "What run.json holds."
-    made = sorted(p for p in run.folder.iterdir() if p.is_file() and p.suffix != ".ipynb" and p.name != "state.json" and not p.name.startswith("."))
     data = Path(str(run.options["data"]))
     return {
         "schema": 1, "run_id": run.folder.name, "started": run.started, "ended": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "parameters": {k: masked(v) if isinstance(v, str) else v for k, v in run.options.items()},
         "data": {"source": masked(str(data)), "sha256": sha256(data) if data.is_file() else None},
-        "artifacts": {path.name: {"sha256": sha256(path), "bytes": path.stat().st_size} for path in made},
+        "artifacts": digests(run.folder),
         "seconds": {name: entry["seconds"] for name, entry in sorted(run.done.items())},
         "metrics": headline(run.folder), "versions": library_versions(), "git": git_state(notebooks),
     }  # fmt: skip

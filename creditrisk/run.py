@@ -8,6 +8,7 @@ __all__ = ['GRAPH', 'run_graph', 'notebooks_folder', 'full_path', 'plan', 'check
 
 # %% ../nbs/06d_run.ipynb #29f43fd1
 import signal
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from secrets import token_hex
 
 from rich.console import Console
 
+from .artifacts import project_root, run_path, write_artifact
 from .execute import OWN, RunError, check_parameters, known_parameters, run_notebook, start_server, stop_kernels
 from .record import Run, new_run, notebook_key, resumed_run, run_record
 from .report import Board
@@ -63,8 +65,6 @@ def run_graph(
 # %% ../nbs/06d_run.ipynb #48658c4a
 def notebooks_folder() -> Path:
     "Where the notebooks are: in the project's folder, else beside the package."
-    from creditrisk.load import project_root
-
     places = [project_root() / "nbs", files("creditrisk").parent / "nbs"]
     folder = next((place for place in places if any(place.glob("*.ipynb"))), places[0])
     if missing := [f"{name}.ipynb" for name in GRAPH if not (folder / f"{name}.ipynb").is_file()]:
@@ -119,8 +119,6 @@ def run_notebooks(
     console: Console | None = None,  # to report to
 ) -> None:
     "Execute what has to be executed, then write the record and let `latest` point at the run."
-    from creditrisk.load import write_artifact
-
     keys: dict[str, str] = {}
     for name in TopologicalSorter(graph).static_order():
         keys[name] = notebook_key(notebooks / f"{name}.ipynb", parameters[name], [keys[before] for before in graph[name]])
@@ -156,7 +154,8 @@ def interruptible():
             signal.signal(each, signal.SIG_IGN)
         raise Stopped(number)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    ours = threading.current_thread() is threading.main_thread()  # only there may signals be handled
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM) if ours}
     try:
         yield
     finally:
@@ -178,8 +177,6 @@ def run_pipeline(
     console: Console | None = None,  # to report to
 ) -> Path:  # folder of the complete run
     "Run every notebook; raises RunError or DataError, or Stopped by a signal."
-    from creditrisk.load import run_path
-
     start_server()
     output, notebooks = output or run_path("output"), notebooks_folder()
     options = {"data": full_path(data), "query": query, "portfolio": full_path(portfolio), "parameters": list(parameters), "fail_on_drift": fail_on_drift}
@@ -202,8 +199,6 @@ def run_pipeline(
 # %% ../nbs/06d_run.ipynb #66aeb094
 def complete_run(run: str) -> Path:
     "The folder of a complete run; raises RunError if it is not one."
-    from creditrisk.load import run_path
-
     folder = run_path(run)
     if not (folder / "run.json").is_file():
         raise RunError(f"there is no complete run in {folder}: `creditrisk run` makes one")

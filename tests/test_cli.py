@@ -13,6 +13,7 @@ from nbformat import v4, write
 
 from creditrisk.pipeline import main
 from creditrisk.run import GRAPH
+from creditrisk.settings import key_hash, read_settings
 
 PARAMETERS = {
     "00_load": 'data: str = "sample"\nquery: str = ""\nportfolio: str = "pago_atiempo"\nrun_dir: str = "x"\nrate: float = 0.1  # yearly interest',
@@ -209,7 +210,7 @@ def test_two_runs_at_once_do_not_disturb_each_other(home):
     assert (home / "output" / "latest").resolve() in folders(home)
 
 
-@pytest.mark.parametrize("command", [["monitor", "new.csv"], ["score", "new.csv", "out.csv"], ["serve"], ["dashboard"], ["report"], ["retrain", "new.csv"]])
+@pytest.mark.parametrize("command", [["monitor", "new.csv"], ["score", "new.csv", "out.csv"], ["serve"], ["dashboard"], ["report"], ["retrain", "new.csv"], ["recalibrate"]])
 def test_the_other_commands_say_what_is_missing(home, capsys, command):
     assert call(*command, "--run", "output/of-nobody") == 1
     said = capsys.readouterr().err
@@ -226,6 +227,12 @@ def test_monitor_wants_loans_or_a_decision_log(home, capsys):
     assert "none.db" in capsys.readouterr().err and not (home / "none.db").exists()
 
 
+def test_a_key_is_made_and_fits_its_hash(capsys):
+    assert call("key", "bank") == 0
+    key, entry = (line.split()[-1] for line in capsys.readouterr().out.splitlines())
+    assert read_settings(api_keys=entry).api_keys == {key_hash(key): "bank"}
+
+
 def test_a_dashboard_that_others_can_reach_wants_a_token(home, capsys):
     (home / "a").mkdir()
     (home / "a" / "run.json").write_text("{}")
@@ -234,7 +241,7 @@ def test_a_dashboard_that_others_can_reach_wants_a_token(home, capsys):
 
 
 def test_help_is_there_and_quick(capsys):
-    for command in ([], ["run"], ["monitor"], ["score"], ["serve"], ["dashboard"], ["report"], ["retrain"], ["promote"]):
+    for command in ([], ["run"], ["monitor"], ["score"], ["serve"], ["dashboard"], ["report"], ["retrain"], ["promote"], ["recalibrate"], ["key"]):
         assert call(*command, "--help") == 0
     heavy = "import sys, creditrisk.pipeline; print([m for m in ('pandas', 'numpy', 'papermill', 'nbformat', 'sklearn') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True).stdout.strip() == "[]"
