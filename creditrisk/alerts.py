@@ -53,11 +53,13 @@ def labels(portfolio: Portfolio, name: str) -> dict[str, str]:
 
 
 def is_nominal(
-    severity: str,
+    row: pd.Series,  # of a drift table: severity, psi
     deflated: dict | None,  # of deflated_drift
 ) -> bool:
-    "Whether a change is milder once an index is divided out."
-    return bool(deflated) and deflated["severity"] != "SIN_DATOS" and SEVERITIES.index(deflated["severity"]) > SEVERITIES.index(severity)
+    "Whether a change is milder, and its index less than half, once an index is divided out."
+    if not deflated or deflated["psi"] is None or deflated["severity"] == "SIN_DATOS":
+        return False
+    return SEVERITIES.index(deflated["severity"]) > SEVERITIES.index(row["severity"]) and deflated["psi"] < row["psi"] / 2
 
 
 def cause_of(
@@ -71,7 +73,7 @@ def cause_of(
         return "category"
     if cause != "population":
         return cause
-    return "score" if feature == SCORE else "nominal" if is_nominal(row["severity"], deflated.get(feature)) else "population"
+    return "score" if feature == SCORE else "nominal" if is_nominal(row, deflated.get(feature)) else "population"
 
 # %% ../nbs/04g_alerts.ipynb #ac7a5da7
 ACTIONS = {
@@ -179,6 +181,8 @@ def level_alert(found: dict) -> dict | None:  # of performance_record
 def order_alert(found: dict) -> dict | None:  # of performance_record
     "The alert of an order that is lost."
     was, now = found["reference"], found["current"]
+    if not found.get("unseen", True):  # a model is always better on the loans that it learned from
+        return None
     if was["auc"] is None or now["auc"] is None:
         return None
     fall, noise = fall_of(was, now)

@@ -75,9 +75,9 @@ def settle(
     return settled, [{k: row[k] for k in ("feature", "cause", "severity", "since")} | {"status": "cleared", "notify": bool(row["told"])} for row in over]
 
 
-def history_rows(settled: list[dict], about: dict[str, str], at: datetime) -> list[dict[str, str]]:
-    "Alerts as rows of the history."
-    return [{"at": stamp(at), "notified": "yes" if a["notify"] else "no"} | {k: a[k] or "" for k in ("feature", "severity", "cause", "status", "since")} | about for a in settled]
+def history_rows(settled: list[dict], about: dict[str, str], at: datetime, told: bool = True) -> list[dict[str, str]]:
+    "Alerts as rows of the history; `told` is whether there was anyone to tell."
+    return [{"at": stamp(at), "notified": "yes" if a["notify"] and told else "no"} | {k: a[k] or "" for k in ("feature", "severity", "cause", "status", "since")} | about for a in settled]
 
 # %% ../nbs/04i_notices.ipynb #9bff0326
 PATIENCE = 5  # seconds that a sink may take
@@ -250,9 +250,9 @@ def remember(record: dict, folder: Path, about: dict[str, str], unmeasured: set[
     with locked(folder, ".alerts.lock"):
         rows = read_history(folder)
         alerts, over = settle(record["alerts"], rows, about, unmeasured, at, cooldown_days)
-        rows += history_rows([*alerts, *over], about, at)
-        news = {"alerts": [a for a in alerts if a["notify"]], "cleared": [a for a in over if a["notify"]]}
         sinks = tuple(sinks)
+        rows += history_rows([*alerts, *over], about, at, bool(sinks))
+        news = {"alerts": [a for a in alerts if a["notify"]], "cleared": [a for a in over if a["notify"]]}
         if sinks and any(news.values()):
             told = {"id": token_hex(8), "at": stamp(at), **about} | {k: record[k] for k in ("verdict", "summary", "advice")} | news
             write_outbox(folder, [*read_outbox(folder), *({"id": f"{told['id']}-{kind}", "sink": kind, "message": told} for kind in sinks)])

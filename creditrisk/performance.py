@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SCORE', 'FEW', 'OFF_BY', 'BY_CHANCE', 'mature_until', 'is_mature', 'with_outcome', 'decisions', 'quality',
-           'by_vintage', 'plot_order', 'plot_level', 'level_test', 'log_loss', 'shifted', 'recalibration',
+           'by_vintage', 'plot_order', 'plot_level', 'level_test', 'brier', 'log_loss', 'shifted', 'recalibration',
            'expected_auc', 'expected_range', 'calibrated', 'record_of', 'estimate', 'performance_record', 'young_share']
 
 # %% ../nbs/04f_performance.ipynb #d7f160ed
@@ -137,10 +137,15 @@ def level_test(bad: np.ndarray, pd_bad: np.ndarray) -> float:
     return float(2 * ndtr(-abs(bad.sum() - pd_bad.sum()) / spread)) if spread else 1.0
 
 
-def log_loss(bad: np.ndarray, pd_bad: np.ndarray) -> float:
-    "Mean negative log-likelihood."
+def brier(bad: np.ndarray, pd_bad: np.ndarray) -> np.ndarray:
+    "Squared error of each loan."
+    return (pd_bad - bad) ** 2
+
+
+def log_loss(bad: np.ndarray, pd_bad: np.ndarray) -> np.ndarray:
+    "Negative log-likelihood of each loan."
     pd_bad = np.clip(pd_bad, 1e-9, 1 - 1e-9)
-    return float(-np.mean(bad * np.log(pd_bad) + (1 - bad) * np.log(1 - pd_bad)))
+    return -np.where(bad == 1, np.log(pd_bad), np.log(1 - pd_bad))
 
 
 def shifted(pd_bad: np.ndarray, shift: float) -> np.ndarray:
@@ -161,7 +166,7 @@ def recalibration(
     after = shifted(before, shift_of(bad[fit_on], pd_bad[fit_on]))
     found = {"shift": shift_of(bad, pd_bad), "expected": pd_bad.mean(), "observed": bad.mean(), "p_value": level_test(bad, pd_bad)} | dict(zip(("low", "high"), wilson(bad.sum(), len(bad))))
     for when, probabilities in (("before", before), ("after", after)):
-        found |= {f"brier_{when}": ((probabilities - judged) ** 2).mean(), f"log_loss_{when}": log_loss(judged, probabilities), f"oe_{when}": judged.mean() / probabilities.mean()}
+        found |= {f"brier_{when}": brier(judged, probabilities).mean(), f"log_loss_{when}": log_loss(judged, probabilities).mean(), f"oe_{when}": judged.mean() / probabilities.mean()}
     advised = abs(bad.sum() / pd_bad.sum() - 1) >= OFF_BY and found["p_value"] < BY_CHANCE and found["log_loss_after"] < found["log_loss_before"]
     sizes = {"n": len(bad), "bads": int(bad.sum()), "judged": {"n": len(judged), "bads": int(judged.sum()), "unseen": bool(apart)}}
     return {k: rounded(v) for k, v in found.items()} | sizes | {"advised": bool(advised)}
@@ -187,10 +192,10 @@ def expected_range(
     groups: int = 2000,  # of loans with about the same score, drawn together: memory stays small whatever their number
 ) -> tuple[float, float]:  # low, high
     "Where the realised AUC falls in 95 % of the cases if the probabilities are right."
-    p = np.sort(pd_bad)
-    start = np.unique(np.linspace(0, len(p), min(groups, len(p)) + 1).astype(int))[:-1]
-    size = np.diff(np.append(start, len(p)))
-    bads = np.random.default_rng(seed).binomial(size, np.add.reduceat(p, start) / size, (draws, len(size)))
+    levels, counts = np.unique(pd_bad, return_counts=True)  # equal scores stay together: they order nobody
+    place = np.unique(counts.cumsum() * groups // counts.sum(), return_inverse=True)[1] if len(levels) > groups else np.arange(len(levels))
+    size = np.bincount(place, counts).astype(int)
+    bads = np.random.default_rng(seed).binomial(size, np.bincount(place, levels * counts) / size, (draws, len(size)))
     goods = size - bads
     pairs = bads.sum(axis=1) * goods.sum(axis=1)
     areas = ((bads * (goods.cumsum(axis=1) - goods / 2)).sum(axis=1))[pairs > 0] / pairs[pairs > 0]

@@ -4,16 +4,14 @@
 
 # %% auto #0
 __all__ = ['Z', 'RECOMMEND', 'GAINS', 'CHALLENGERS', 'PRODUCTION', 'PROMOTIONS', 'RECORD', 'placements', 'auc_difference',
-           'loss_difference', 'brier', 'log_loss', 'both', 'recommendation', 'compare', 'figures', 'swap_cost',
-           'loans_with_part', 'row_keys', 'unseen', 'scored_by', 'compare_runs', 'retrain', 'alone', 'promotions',
-           'in_use', 'point', 'change', 'write_promotions', 'check_said', 'promote', 'revert']
+           'loss_difference', 'recommendation', 'compare', 'figures', 'swap_cost', 'loans_with_part', 'row_keys',
+           'unseen', 'scored_by', 'compare_runs', 'retrain', 'promotions', 'in_use', 'point', 'change',
+           'write_promotions', 'check_said', 'promote', 'revert']
 
 # %% ../nbs/06e_retrain.ipynb #1cdfcb39
 import csv
-import fcntl
 import json
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
@@ -22,12 +20,13 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from .alerts import both
 from .assess import ENOUGH, approves, cost_of, cutoffs, metrics, shift_of, swap_set
-from .drift import told
 from .execute import RunError
 from .explain import rounded
 from .load import DataError, Portfolio, read_artifact, run_path, write_artifact, written
-from .performance import shifted
+from .notices import locked
+from .performance import brier, log_loss, shifted
 from .record import sha256
 from .run import complete_run, run_pipeline
 
@@ -55,17 +54,6 @@ def loss_difference(bad: np.ndarray, champion: np.ndarray, challenger: np.ndarra
     each = loss(bad, challenger) - loss(bad, champion)
     half = Z * each.std(ddof=1) / np.sqrt(len(each))
     return {"estimate": float(each.mean()), "low": float(each.mean() - half), "high": float(each.mean() + half)}
-
-
-def brier(bad: np.ndarray, pd_bad: np.ndarray) -> np.ndarray:
-    "Squared error of each loan."
-    return (pd_bad - bad) ** 2
-
-
-def log_loss(bad: np.ndarray, pd_bad: np.ndarray) -> np.ndarray:
-    "Negative log-likelihood of each loan."
-    pd_bad = np.clip(pd_bad, 1e-9, 1 - 1e-9)
-    return -np.where(bad == 1, np.log(pd_bad), np.log(1 - pd_bad))
 
 # %% ../nbs/06e_retrain.ipynb #1e61cb46
 RECOMMEND = {
@@ -98,11 +86,6 @@ GAINS = {
     "order": ("ordena mejor (diferencia de AUC {low} a {high})", "it orders better (difference of AUC {low} to {high})"),
     "level": ("predice mejor el nivel (diferencia de Brier {low} a {high})", "it predicts the level better (difference of Brier {low} to {high})"),
 }
-
-
-def both(words: tuple[str, str], **values) -> dict[str, str]:  # a value that differs by language is a dict of es and en
-    "A text in both languages."
-    return {lang: told(words, lang, **{k: v[lang] if isinstance(v, dict) else v for k, v in values.items()}) for lang in ("es", "en")}
 
 
 def recommendation(
@@ -248,15 +231,6 @@ PRODUCTION, PROMOTIONS = "production", "promotions.csv"
 RECORD = ("at", "by", "from", "to", "sha256", "reason")
 
 
-@contextmanager
-def alone(output: Path) -> Iterator[None]:
-    "Let no other process promote meanwhile."
-    output.mkdir(parents=True, exist_ok=True)
-    with (output / ".promotions.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def promotions(output: Path | None = None) -> list[dict[str, str]]:  # the oldest first
     "Every change of the model in use."
     path = (output or run_path("output")) / PROMOTIONS
@@ -326,7 +300,7 @@ def promote(
     folder = complete_run(str(next((p for p in places if p.is_dir()), run))).resolve()
     digest = Scorer.load(folder).sha256  # its golden rows come out, and it is what its run wrote
     inside = folder.is_relative_to(output.resolve())
-    with alone(output):
+    with locked(output, ".promotions.lock"):
         change(output, str(folder.relative_to(output.resolve())) if inside else str(folder), digest, by, reason)
     return folder
 
@@ -342,7 +316,7 @@ def revert(
 
     check_said(by, reason)
     output = output or run_path("output")
-    with alone(output):
+    with locked(output, ".promotions.lock"):
         rows = promotions(output)
         if not rows:
             raise RunError(f"nothing was promoted in {output}: there is nothing to take back")

@@ -13,9 +13,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pandas as pd
 import pytest
 
-from creditrisk.alerts import ACTION_OF, ACTIONS, ADVICE, WHY, advice_of, alert_record, retraining_of
+from creditrisk.alerts import ACTION_OF, ACTIONS, ADVICE, WHY, advice_of, alert_record, cause_of, retraining_of
 from creditrisk.load import Portfolio
 from creditrisk.notices import COLUMNS, HISTORY, OUTBOX, UNDELIVERED, deliver, notify, read_history, read_outbox
+from creditrisk.profile import BROKEN
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
 TEXT = {"es": "texto", "en": "text"}
@@ -70,8 +71,19 @@ def no_sinks(monkeypatch):
     return monkeypatch
 
 
+@pytest.fixture
+def sink(tmp_path, no_sinks):
+    "A file that is told."
+    no_sinks.setenv("CREDITRISK_ALERT_FILE", str(tmp_path / "told.jsonl"))
+    return tmp_path / "told.jsonl"
+
+
 def test_every_cause_has_an_action_and_every_text_both_languages():
-    assert set(ACTION_OF.values()) <= set(ACTIONS)
+    engine = [*BROKEN, "quality", "population", "dependence", ""]
+    row = {"severity": "ROJO", "psi": 0.3, "tests": ""}
+    deflated = {"salary": {"severity": "VERDE", "psi": 0.02}}
+    causes = {cause_of(f, pd.Series(row | {"cause": c, "tests": t}), deflated) for f in ("salary", "rent", "pd") for c in engine for t in ("", "new_level mix")}
+    assert causes == set(ACTION_OF) and set(ACTION_OF.values()) <= set(ACTIONS)
     assert all(len(words) == 2 and all(words) for table in (ACTIONS, ADVICE, WHY) for words in table.values())
 
 
@@ -90,16 +102,24 @@ def test_every_cause_has_an_action_and_every_text_both_languages():
     ],
 )
 def test_advice_in_the_order_of_what_must_come_first(alerts, code):
-    verdict = min((a["severity"] for a in alerts if a["cause"] != "performance"), key=["ROJO", "AMARILLO", "VERDE"].index, default="VERDE")
+    verdict = min((a["severity"] for a in alerts), key=["ROJO", "AMARILLO", "VERDE"].index, default="VERDE")
     assert advice_of(verdict, alerts, retraining_of(alerts, None)) == code
 
 
-def test_an_unchanged_alert_is_told_once_a_cool_down(tmp_path):
+def test_an_unchanged_alert_is_told_once_a_cool_down(tmp_path, sink):
     told = [night(tmp_path, i, alert(), cooldown_days=3)["alerts"][0] for i in range(8)]
     assert [a["notify"] for a in told] == [True, False, False, True, False, False, True, False] and {a["status"] for a in told[1:]} == {"continuing"}
+    assert len(sink.read_text().splitlines()) == 3
 
 
-def test_worse_is_news_and_so_is_the_end(tmp_path):
+def test_nobody_was_told_where_there_was_nobody_to_tell(tmp_path, no_sinks):
+    assert night(tmp_path, 0, alert())["history"][0]["notified"] == "no"
+    no_sinks.setenv("CREDITRISK_ALERT_FILE", str(tmp_path / "told.jsonl"))
+    found = night(tmp_path, 1, alert())
+    assert found["alerts"][0]["status"] == "continuing" and found["alerts"][0]["notify"] and len((tmp_path / "told.jsonl").read_text().splitlines()) == 1
+
+
+def test_worse_is_news_and_so_is_the_end(tmp_path, sink):
     night(tmp_path, 0, alert())
     assert night(tmp_path, 1, alert(severity="ROJO"))["alerts"][0]["status"] == "worse"
     assert night(tmp_path, 2, unmeasured={"salary"})["cleared"] == [], "not measured, not over"
@@ -263,4 +283,4 @@ def test_a_folder_that_cannot_be_written_does_not_stop_the_run(tmp_path):
 
 def test_history_only_where_nobody_shall_be_told(tmp_path, no_sinks):
     no_sinks.setenv("CREDITRISK_ALERT_FILE", str(tmp_path / "told.jsonl"))
-    assert night(tmp_path, 0, alert(), hand_over=False)["sinks"] == [] and not (tmp_path / "told.jsonl").exists() and len(read_history(tmp_path)) == 1
+    assert night(tmp_path, 0, alert(), hand_over=False)["sinks"] == [] and not (tmp_path / "told.jsonl").exists() and [r["notified"] for r in read_history(tmp_path)] == ["no"]

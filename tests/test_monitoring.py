@@ -17,7 +17,7 @@ from creditrisk.alerts import ADVICE
 from creditrisk.drift import SEVERITIES
 from creditrisk.explain import bars_of, contributions, index_level, parts_of
 from creditrisk.load import Column, DataError, Portfolio, clean, read_artifact, read_loans, sample_loans
-from creditrisk.monitoring import PART, SCORE, Profile, by_reference, measurable, merged, monitor, new_loans, split_loans, with_known_scores, with_scores
+from creditrisk.monitoring import PART, SCORE, Batches, Profile, by_reference, measurable, merged, monitor, new_loans, split_loans, with_known_scores, with_scores
 from creditrisk.profile import count_levels, count_numbers
 
 SEED = Path(os.environ.get("CREDITRISK_SEED", Path(__file__).parents[1] / "../shared/data/seed"))
@@ -233,6 +233,38 @@ def test_new_loans_with_some_outcomes_and_a_log_of_decisions(tmp_path):
     assert found.detail["performance"]["current"]["n"] == 2000 and found.detail["score"]["bands"][-1]["known"] == 2000
     with pytest.raises(DataError, match="after 2026-04-01"):
         new_loans(loans(), str(tmp_path / "log.parquet"), portfolio(), as_of="2026-04-01")
+
+
+def test_since_when_counts_the_present_only():
+    "A trend that began in the reference's own months is the present's from its first month on."
+    both = split_loans(loans(), portfolio())
+    first = f"{both.current[portfolio().date].min():%Y-%m}"
+    assert all(a["since"] >= first for a in whole().alerts["alerts"] if a["since"])
+
+
+def test_new_loans_do_not_push_the_months_own_loans_out():
+    few = loans()[5000:5003].assign(**{portfolio().amount: 1.23e6})
+    found = quick(Batches(loans(), few, "new_loans"), portfolio())
+    assert sum(found.detail["n"]) == len(loans()) + 3
+    again = quick(Batches(loans(), loans()[5000:5100], "new_loans"), portfolio())
+    assert sum(again.detail["n"]) == len(loans()), "sent again, counted once"
+
+
+def test_loans_without_score_or_date_are_named():
+    both = with_scores(split_loans(loans(), portfolio()), Model())
+    with pytest.raises(DataError, match="7 of .* current have no score"):
+        quick(replace(both, current=both.current.assign(**{SCORE: both.current[SCORE].where(np.arange(len(both.current)) >= 7)})), portfolio())
+    nameless = both.current.assign(**{portfolio().date: both.current[portfolio().date].where(np.arange(len(both.current)) >= 5)})
+    assert quick(replace(both, current=nameless), portfolio()).alerts["current"]["undated"] == 5
+
+
+def test_a_model_is_not_blamed_for_its_own_training_loans():
+    "Without scores of training the reference is scored by a model that knows it: a fall of the AUC proves nothing."
+    chance = np.random.RandomState(2)
+    scored = loans().assign(**{SCORE: np.where(np.arange(len(loans())) < 7534, 0.02 + 0.2 * loans()["bad"], 0.0) + 0.05 * chance.random_sample(len(loans()))})
+    inside, outside = quick(split_loans(scored, portfolio()), portfolio()), quick(split_loans(scored.assign(**{PART: "fold"}), portfolio()), portfolio())
+    orders = [[a for a in f.alerts["alerts"] if a["feature"] == "pd:order"] for f in (inside, outside)]
+    assert orders[0] == [] and orders[1][0]["severity"] == "ROJO"
 
 
 def test_what_only_inflates_is_nominal():

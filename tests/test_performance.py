@@ -52,6 +52,15 @@ def test_the_range_of_the_estimate_holds_what_happens():
     assert low < expected_auc(right) < high and sum(low <= a <= high for a in drawn) >= 34
 
 
+def test_the_range_of_equal_scores_is_a_point_and_many_levels_cost_no_order():
+    assert expected_range(np.full(5000, 0.1)) == (0.5, 0.5)
+    few = np.repeat([0.01, 0.05, 0.2, 0.5], 1500)
+    low, high = expected_range(few)
+    assert low < expected_auc(few) < high and high - low < 0.06
+    many = expit(-2.8 + np.random.RandomState(1).standard_normal(30_000))
+    assert np.allclose(expected_range(many, groups=500), expected_range(many, groups=30_000), atol=0.004)
+
+
 def test_estimates_without_outcomes_use_the_level_known_before():
     then, now = made(4000, shift=0.7), made(4000, shift=0.7, seed=3, start="2025-07-01")
     blind = estimate(now.assign(bad=np.nan), then, [])
