@@ -165,6 +165,7 @@ def test_voila_shows_the_run_to_those_with_the_token(browser, address):
     tab = opened(browser, f"{address}?token={TOKEN}", viewer)
     text = tab.inner_text("body")
     assert "Cambio crítico en 1 de 2 variables: Salario." in tab.inner_text("#cr-verdict") and "Qué hacer" in text
+    assert "90.000 COP al mes (lo usual: 1.100)" in tab.inner_text("#cr-anomalies").replace("\xa0", " ")
     for hidden in ("default_exp", "import ", "assert", "run_dir", "Traceback", "## "):
         assert hidden not in text
     assert tab.said == [] and tab.asked == [] and tab.title() == "Monitoreo de la cartera" and TOKEN not in tab.url
@@ -234,7 +235,7 @@ def test_a_period_changes_both_distributions(tab):
 def test_every_part_says_what_it_found(tab):
     says = {
         "#cr-told": "Descontando el índice «Precios»", "#cr-verdict": "sigue el índice «Precios»", "#cr-evolution-part": "feb–mar 2025", "#cr-score-part": "cambió −2,5 puntos", "#cr-performance-part": "El 40 % de los créditos recientes",
-        "#cr-estimate": "Es una estimación, no una medida", "#cr-intercept": "el ajuste está justificado", "#cr-population-part": "reconoce el de hoy en 71 (entre 66 y 76)", "#cr-segments": "1.200 – 2.500 COP al mes", "#cr-anomalies": "90.000 COP al mes (lo usual: 1.100)",
+        "#cr-estimate": "Es una estimación, no una medida", "#cr-intercept": "el ajuste está justificado", "#cr-population-part": "reconoce el de hoy en 71 (entre 66 y 76)", "#cr-segments": "1.200 – 2.500 COP al mes", "#cr-anomalies": "Salario",
         "#cr-history": "Nueva", "#cr-retraining-part": "El cambio es nominal.", "#cr-alerts": "desde oct 2025",
     }  # fmt: skip
     for part, text in says.items():
@@ -255,9 +256,13 @@ def test_downloads_and_paper(tab, browser, tmp_path):
     copy = tmp_path / "copy.html"
     copy.write_bytes(Path(mail.value.path()).read_bytes())
     again = opened(browser, copy.as_uri())
-    assert "Critical change" in again.inner_text("#cr-verdict") and again.said == [] and again.asked == [] and copy.stat().st_size < 3e6
+    assert "Critical change" in again.inner_text("#cr-verdict") and "90000" not in copy.read_text(encoding="utf-8") and again.said == [] and again.asked == [] and copy.stat().st_size < 3e6
     assert again.pdf(format="A4")[:4] == b"%PDF" and again.evaluate("document.querySelector('#cr-distribution .main-svg').clientWidth") > 700
     again.close()
+
+
+def test_the_page_names_values_that_the_mailed_report_leaves_out(whole, report):
+    assert '"value":90000.0' in page(read_run(whole)) and '"value":90000.0' not in report.read_text(encoding="utf-8")
 
 
 def test_a_narrow_screen_is_not_exceeded(browser, report):
@@ -279,7 +284,7 @@ def test_without_model_outcomes_or_dates_the_page_says_so(browser, tmp_path, run
         tab.close()
 
 
-@pytest.mark.parametrize("damage", ["nothing", "alerts.json", "latest_drift_metrics.csv", "monitoring_log.csv", "monitoring_detail.json", "old", "odd", "deep"])
+@pytest.mark.parametrize("damage", ["nothing", "alerts.json", "latest_drift_metrics.csv", "monitoring_log.csv", "monitoring_detail.json", "old", "odd", "deep", "null"])
 def test_what_is_missing_or_broken_is_said(browser, tmp_path, whole, damage):
     folder = tmp_path / "run"
     shutil.copytree(whole, folder)
@@ -290,13 +295,15 @@ def test_what_is_missing_or_broken_is_said(browser, tmp_path, whole, damage):
         (folder / "monitoring_detail.json").write_text(json.dumps({"schema": 1, "periods": detail["periods"], "features": detail["features"]}), encoding="utf-8")
     elif damage == "odd":  # well-formed, but not what it should be
         (folder / "monitoring_detail.json").write_text(json.dumps(detail | {"performance": {"periods": 7}, "segments": [None], "score": {"then": "x"}}), encoding="utf-8")
+    elif damage == "null":
+        (folder / "monitoring_detail.json").write_text(json.dumps(detail | {"features": None}), encoding="utf-8")
     elif damage == "deep":  # no end of brackets
         (folder / "alerts.json").write_text("[" * 100_000, encoding="utf-8")
     else:
         (folder / damage).write_bytes((folder / damage).read_bytes()[:40])
     tab = shown(browser, tmp_path, folder)
     text = tab.inner_text("#cr-root")
-    assert {"nothing": "Ejecute make run", "old": "versión anterior", "odd": "no se pudo mostrar", "deep": "alerts.json"}.get(damage, damage) in text and (damage == "nothing" or tab.locator("h2").count() >= 3)
+    assert {"nothing": "Todavía no hay una corrida", "old": "versión anterior", "odd": "no se pudo mostrar", "deep": "alerts.json", "null": "monitoring_detail.json"}.get(damage, damage) in text and (damage == "nothing" or tab.locator("h2").count() >= 3)
     assert tab.said == []
     tab.close()
 

@@ -24,7 +24,7 @@ function alertCard(a) {
 
 // those that are told of the alerts and could not be reached
 function unsent(sinks) {
-  const dead = sinks.filter((s) => s.error),
+  const dead = sinks.filter((s) => s.error || s.refused),
     waiting = dead.reduce((n, s) => n + (s.waiting || 0), 0);
   return dead.length ? el("div", { class: "notice" }, t().unsent(dead.map((s) => t().sinks[s.sink] || s.sink).join(", "), whole(waiting))) : null;
 }

@@ -18,6 +18,8 @@ function el(tag, props, ...children) {
   return node;
 }
 
+// from which index on a change is a warning, and critical: the run's own limits
+const limits = () => [data.alerts?.limits?.psi_warn ?? 0.1, data.alerts?.limits?.psi_alert ?? 0.25];
 const none = (x) => x === null || x === undefined || Number.isNaN(x);
 const num = (x, digits = 3) => (none(x) ? "–" : x.toLocaleString(state.lang, { minimumFractionDigits: digits, maximumFractionDigits: digits }));
 function signed(x, digits = 1) {

@@ -276,8 +276,8 @@ function estimate(found) {
   if (!found) return null;
   const checked = (found.checked || []).filter((r) => !none(r.estimated));
   const rows = [
-    [t().estimateAuc, num(found.auc), range(found.auc_low, found.auc_high, num)],
-    [t().estimateRate, pct(found.bad_rate), none(found.error) ? "" : `± ${pct(found.error)}`],
+    [t().estimateAuc, num(found.auc), none(found.auc_low) ? "" : t().range95(range(found.auc_low, found.auc_high, num))],
+    [t().estimateRate, pct(found.bad_rate), none(found.error) ? "" : t().pastError(pct(found.error))],
   ].filter((r) => r[1] !== "–");
   const areas = checked.some((r) => !none(r.auc_estimated)),
     past = (r) => [period(r.period), pct(r.estimated), pct(r.realised), ...(areas ? [num(r.auc_estimated), num(r.auc_realised)] : [])];
@@ -291,7 +291,7 @@ function estimate(found) {
     "figure",
     { id: "cr-estimate", class: "boxed" },
     el("figcaption", {}, el("h3", {}, t().estimate), el("p", { class: "hint" }, t().estimateHint)),
-    grid([t().measure, t().estimated, t().interval], rows, [1, 2]),
+    grid([t().measure, t().estimated, t().margin], rows, [1, 2]),
     checked.length ? el("details", { class: "numbers" }, el("summary", {}, t().checked), grid(head, checked.map(past), [1, 2, 3, 4])) : null,
   );
 }
@@ -309,18 +309,13 @@ function intercept(found) {
   const sizes = none(found.n) ? "" : t().ofLoans(whole(found.n), whole(found.bads));
   const would = t().interceptWould(found.shift, pct(found.expected), `${pct(found.observed)} (${range(found.low, found.high)}${sizes})`);
   const rows = [
-    [t().brier, num(found.brier_before, 5), num(found.brier_after, 5)],
+    [t().brierLong, num(found.brier_before, 5), num(found.brier_after, 5)],
     [t().logLoss, num(found.log_loss_before, 5), num(found.log_loss_after, 5)],
     [t().shiftOdds, "", signed(found.shift, 3)],
   ];
+  const change = found.log_loss_after / found.log_loss_before - 1;
   const caption = el("figcaption", {}, el("h3", {}, t().intercept), el("p", { class: "hint" }, t().interceptHint));
-  const judged = found.judged && found.judged.unseen ? el("p", { class: "hint" }, t().judged(whole(found.judged.n))) : null;
-  return el(
-    "figure",
-    { id: "cr-intercept", class: "boxed" },
-    caption,
-    el("p", {}, would, " ", el("b", {}, interceptVerdict(found))),
-    judged,
-    grid([t().measure, t().before, t().after], rows, [1, 2]),
-  );
+  const worth = found.judged && found.judged.unseen ? el("p", {}, t().worth(change < 0, pct(Math.abs(change)), whole(found.judged.n))) : null;
+  const numbers = folded(t().figures, () => grid([t().measure, t().before, t().after], rows, [1, 2]));
+  return el("figure", { id: "cr-intercept", class: "boxed" }, caption, el("p", {}, would, " ", el("b", {}, interceptVerdict(found))), worth, numbers);
 }

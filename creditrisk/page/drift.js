@@ -61,12 +61,9 @@ function drawEvolution() {
     shown = names.map(period),
     volumes = data.log.map((r) => r.n),
     name = own() ? "PSI" : share ? t().share : t().avg;
-  const lines = !own()
-    ? []
-    : [
-        [0.1, "#b35c00"],
-        [0.25, "#b42318"],
-      ].map(([y, color]) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line: { color, width: 1, dash: "dot" } }));
+  const lines = (own() ? limits() : [])
+    .map((y, i) => [y, [TONE.AMARILLO, TONE.ROJO][i]])
+    .map(([y, color]) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line: { color, width: 1, dash: "dot" } }));
   const without = off && off.psi_by_period ? data.log.map((_, i) => off.psi_by_period[place(i)] ?? null) : null;
   const top = Math.max(...values.filter((v) => v !== null), share ? 5 : 0.12),
     empty = states.map((s, i) => (values[i] === null ? 0 : null));
@@ -180,11 +177,12 @@ const periodName = () => (state.period ? period(state.period) : t().now);
 const rowsNow = (bars) => (state.period && bars.periods && bars.periods[state.period]) || bars.now;
 
 function verdictCard(title, severity, psi, more) {
+  const grade = severity ? el("b", {}, light(severity)) : null;
   return el(
     "div",
-    { class: `card ${severity}` },
+    { class: `card ${severity || ""}` },
     el("span", { class: "muted" }, title),
-    el("b", {}, light(severity)),
+    grade,
     el("span", {}, `PSI ${num(psi)}`),
     more ? el("p", {}, more) : null,
   );
@@ -219,7 +217,7 @@ function telling() {
       found,
       verdictCard(
         `${t().deflated(index)} · ${periodName()}`,
-        at >= 0 ? (none(then) ? "SIN_DATOS" : then >= 0.25 ? "ROJO" : then >= 0.1 ? "AMARILLO" : "VERDE") : off.severity,
+        at >= 0 ? null : off.severity, // the run grades the whole, not each period
         then,
         says(label(name), index),
       ),

@@ -95,13 +95,16 @@ function tiles() {
 }
 
 function notes() {
-  const split = data.alerts && t().split[data.alerts.mode.split("_")[0]];
-  const measures = ["psi", "ks", "js", "v"].map((k) => `${t()[k]}.`);
+  const split = data.alerts && t().split[data.alerts.mode.split("_")[0]],
+    edges = limits().map((x) => num(x, 2));
+  const method = t().method.map((text) => (typeof text === "string" ? text : text(...edges)));
+  const measures = [t().psi(...edges), t().ks, t().js, t().v].map((text) => `${text}.`);
+  const lines = [...method, split, ...measures, t().zoom].filter(Boolean);
   return el(
     "details",
     { class: "notes paper" },
     el("summary", {}, t().notes),
-    [...t().method, split, ...measures, t().zoom].filter(Boolean).map((text) => el("p", {}, text)),
+    lines.map((text) => el("p", {}, text)),
   );
 }
 
@@ -160,18 +163,21 @@ function drawPage() {
   drawAll();
 }
 
+// a mail is forwarded: of the strange loans it names the columns, and no value
+function mailed() {
+  const bare = (loan) => ({ ...loan, columns: (loan.columns || []).map(({ feature, label }) => ({ feature, label })) });
+  return detail.anomalies ? { ...data, detail: { ...detail, anomalies: detail.anomalies.map(bare) } } : data;
+}
+
 // the page as one file to mail: what it was made of, without what it has drawn
 function downloadReport() {
-  const keep = ["cr-style", "cr-root", "cr-data", "cr-plotly", "cr-script"].map((id) => document.getElementById(id));
-  const parts = keep
-    .map((node) => (node.id === "cr-root" ? `<div id="cr-root" class="cr" data-lang="${state.lang}"></div>` : node.outerHTML))
-    .join("\n");
+  const element = (id) => document.getElementById(id).outerHTML;
+  const held = JSON.stringify(mailed()).replaceAll("<", "\\u003c");
+  const root = `<div id="cr-root" class="cr" data-lang="${state.lang}"></div><script id="cr-data" type="application/json">${held}</scr` + "ipt>";
+  const body = [element("cr-style"), root, element("cr-plotly"), element("cr-script")].join("\n");
   const head = `<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>${t().title}</title><link rel="icon" href="data:,">`;
-  save(
-    `${(data.alerts || {}).portfolio || "monitoreo"}_${state.lang === "es" ? "informe" : "report"}.html`,
-    "text/html;charset=utf-8",
-    `<!doctype html>\n<html lang="${state.lang}">\n<head>${head}</head>\n<body>\n${parts}\n</body>\n</html>\n`,
-  );
+  const name = `${(data.alerts || {}).portfolio || "monitoreo"}_${state.lang === "es" ? "informe" : "report"}.html`;
+  save(name, "text/html;charset=utf-8", `<!doctype html>\n<html lang="${state.lang}">\n<head>${head}</head>\n<body>\n${body}\n</body>\n</html>\n`);
 }
 
 function start() {

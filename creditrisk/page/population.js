@@ -16,7 +16,7 @@ function population() {
 
 function domain(found) {
   const per100 = (x) => whole(100 * x),
-    verdict = found.low <= 0.5 ? t().domainNo : found.auc < 0.65 ? t().domainSome : t().domainMuch;
+    verdict = found.low <= 0.5 ? t().domainNo(whole(found.n_current ?? data.alerts?.current?.n)) : found.auc < 0.65 ? t().domainSome : t().domainMuch;
   const features = (found.features || []).filter((f) => f.importance > 0).slice(0, 10);
   const chart =
     features.length && found.low > 0.5
@@ -82,11 +82,13 @@ const unitOf = (r) => unit(feature(r.column).unit);
 
 // what makes a loan strange, one column a line
 function reason(c) {
+  const name = said(c.label) || label(c.feature);
+  if (!("value" in c)) return el("li", {}, name); // a report to mail names the columns only
   const more = [
     typeof c.value === "number" ? ` ${unit(feature(c.feature).unit)}` : "",
     none(c.typical) ? "" : ` (${t().usual}: ${value(c.typical)})`,
   ];
-  return el("li", {}, `${said(c.label) || label(c.feature)}: `, el("b", {}, value(c.value)), ...more);
+  return el("li", {}, `${name}: `, el("b", {}, value(c.value)), ...more);
 }
 
 // the row of the lender's file where the run knows it, else the place among the run's loans
@@ -102,7 +104,8 @@ function anomalies(rows) {
   ];
   const head = [known ? t().sourceRow : t().row, t().period, share ? t().stranger : t().strangeness, t().why];
   const table = (some) => grid(head, some.map(line), [0, 2]);
-  const hint = known ? t().anomaliesHint : `${t().anomaliesHint} ${t().placeHint}`;
+  const bare = rows.every((r) => (r.columns || []).every((c) => !("value" in c)));
+  const hint = [t().anomaliesHint, known ? "" : t().placeHint, bare ? t().mailHint : ""].join(" ");
   const caption = el("figcaption", {}, el("h3", {}, t().anomalies), el("p", { class: "hint" }, hint));
   const rest = rows.length > 10 ? folded(`+ ${whole(rows.length - 10)}`, () => table(rows.slice(10))) : null;
   return el("figure", { id: "cr-anomalies" }, caption, table(rows.slice(0, 10)), rest);

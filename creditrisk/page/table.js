@@ -14,7 +14,7 @@ function columns() {
     ["change", t().change, (r) => changeOf(r).toLowerCase()],
     ["since", t().since, (r) => startOf(r.feature) || ""],
     ["missing_current", t().missing],
-    ["psi", "PSI", null, t().psi],
+    ["psi", "PSI", null, t().psi(...limits().map((x) => num(x, 2)))],
     ["ks", "KS", null, t().ks],
     ["js", "JS", null, t().js],
     ["cramers_v", "V", null, t().v],
