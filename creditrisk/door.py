@@ -131,7 +131,7 @@ class Bodies:
                 if size > self.limit:
                     raise self.too_large
                 if self.held > TOGETHER * self.limit:
-                    raise Refusal(429, "too many bytes are on their way at once; ask again in a second")
+                    raise Refusal(429, "too many bytes are on their way at once; ask again in a second", headers={"retry-after": "1"})
                 if not message.get("more_body"):
                     return b"".join(parts)
                 message = await receive()

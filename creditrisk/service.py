@@ -152,6 +152,8 @@ EXPLAIN = re.compile(r"[0-9]{1,3}")
 def read_options(query: bytes) -> dict:
     "The query's options; raises Refusal if there is another, or another value."
     found = {}
+    if len(query) > 200:
+        raise Refusal(422, f"the query is too long; allowed are explain=0 to 100 and lang={' or '.join(LANGS)}")
     for key, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
         if key == "explain" and EXPLAIN.fullmatch(value) and int(value) <= 100:
             found[key] = int(value)

@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -439,6 +439,11 @@ def test_a_slow_body_is_bounded_and_logs_have_no_personal_data(run):
         with closing(socket.create_connection(("127.0.0.1", port), timeout=20)) as chunked:
             chunked.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"dat\r\n")
             assert b" 408 " in received(chunked)
+        for start in (b"", b"POST /predict HTTP/1.1\r\nHost: x\r\nX-A: ", b"POST /predict?explain=" + b"1" * 70_000, b"GET /health HTTP/1.1\r\nX-A: " + b"a" * 70_000):
+            with closing(socket.create_connection(("127.0.0.1", port), timeout=20)) as silent:  # a head that does not come, does not end, or is too large
+                silent.sendall(start)
+                with suppress(ConnectionResetError):
+                    assert received(silent) == b""
         request = urllib.request.Request(f"http://127.0.0.1:{port}/predict?explain=2", data=one(salario_cliente=7_946_125), headers={"content-type": "application/json", "x-request-id": "r-9"})
         urllib.request.urlopen(request, timeout=20).close()
         with ThreadPoolExecutor(8) as pool:  # one connection, several requests in it, and heads without bodies
@@ -466,7 +471,7 @@ def test_the_server_does_not_start_open_or_without_a_model(run, tmp_path):
         serve(Settings(run_dir=str(run), host="0.0.0.0"))
     with pytest.raises(ScorerError, match="03_training"):
         serve(Settings(run_dir=str(tmp_path)))
-    assert http_protocol() != "auto"
+    assert http_protocol(1.0) != "auto"
 
 
 # --- fuzz ----------------------------------------------------------------------------------------------------------------------------
