@@ -8,7 +8,7 @@ __all__ = ['ROWS', 'Plan', 'Chunk', 'window_of', 'frame_chunks', 'parquet_chunks
 # %% ../nbs/04n_chunks.ipynb #eea4eba3
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from .load import DataError, Portfolio
 from .read import check_csv, check_kind, nulls_of
 
 # %% ../nbs/04n_chunks.ipynb #b9e1075b
-ROWS = 131_072  # of a chunk
+ROWS = 262_144  # of a chunk
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Chunk:
     n: int  # rows
     window: tuple[str, str] | None = None  # first and last day
     names: tuple[str, ...] = ()  # all columns of the source, wanted or not
+    total: int = 0  # rows of the whole source, if known
 
 
 Plan = Callable[[dict[str, bool]], dict[str, str]]  # name -> whether it holds numbers, into wanted name -> numeric or categorical
@@ -56,7 +57,7 @@ def frame_chunks(frame: pd.DataFrame, plan: Plan, date: str | None = None) -> It
     "A frame in pieces; one of no rows is a piece, too."
     kinds = plan({c: _is_number(frame[c]) for c in frame})
     for start in range(0, max(len(frame), 1), ROWS):
-        yield _chunk(frame if len(frame) <= ROWS else frame[start : start + ROWS], kinds, date)
+        yield replace(_chunk(frame if len(frame) <= ROWS else frame[start : start + ROWS], kinds, date), total=len(frame))
 
 # %% ../nbs/04n_chunks.ipynb #5ca7a5ec
 def parquet_chunks(path: Path, plan: Plan, date: str | None = None) -> Iterator[Chunk]:
@@ -71,7 +72,7 @@ def parquet_chunks(path: Path, plan: Plan, date: str | None = None) -> Iterator[
     with parquet.ParquetFile(path, read_dictionary=texts, buffer_size=1 << 20, pre_buffer=False) as file:
         for batch in file.iter_batches(ROWS, columns=[*kinds, *dated], use_threads=False):
             cells = {c: read_arrow(batch.column(c), k) for c, k in kinds.items()}
-            yield Chunk(cells, batch.num_rows, _arrow_window(batch.column(date)) if dated else None, tuple(schema.names))
+            yield Chunk(cells, batch.num_rows, _arrow_window(batch.column(date)) if dated else None, tuple(schema.names), file.metadata.num_rows)
 
 
 def _arrow_window(dates) -> tuple[str, str] | None:

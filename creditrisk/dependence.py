@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from .counts import Binned, code_values
+from .counts import LARGE, Binned, bits_of, code_values
 from .drift import TESTS, Test
 
 # %% ../nbs/04d_dependence.ipynb #0c2ecc02
@@ -32,9 +32,9 @@ def scores_of(
     return np.rint(found).clip(-HIGHEST, HIGHEST)
 
 
-def column_scores(binned: Binned, kind: str) -> np.ndarray:  # float64, one entry a row, NaN where missing
+def column_scores(binned: Binned, kind: str, rows: np.ndarray | slice = slice(None)) -> np.ndarray:  # float64, one entry a row, NaN where missing
     "Scores of a column's rows."
-    return binned.spread(scores_of(code_values(binned.codes), kind))
+    return binned.spread(scores_of(code_values(binned.codes), kind), rows)
 
 # %% ../nbs/04d_dependence.ipynb #eb5637f3
 POWERS = ("00", "10", "20", "30", "40", "11", "21", "22", "31")  # powers of the row's variable and of the column's
@@ -53,50 +53,63 @@ def _block(scores: np.ndarray) -> np.ndarray:
     return np.stack([low[m, m], low[one, m], low[two, m], high[:, m], fourth, low[one, one], low[two, one], low[two, two], high[:, one]])
 
 
+def _summed(table: np.ndarray) -> np.ndarray:
+    "Sums over all rows of a table, as Python's whole numbers."
+    total = np.zeros((len(POWERS), len(table), len(table)), "int64")
+    for start in range(0, table.shape[1], BLOCK):
+        total += _block(table[:, start : start + BLOCK]).astype("int64")
+    return total.astype(object)
+
+
 @dataclass(frozen=True, eq=False)
 class Moments:
     "Exact sums over the pairs of some columns."
 
     names: tuple[str, ...]
     kinds: tuple[str, ...]  # types of the columns, which decide their scale
-    sums: np.ndarray  # Python's whole numbers: len(POWERS) matrices, a row and a column for each name
+    n: int  # rows of the batch, summed or not
+    sums: np.ndarray  # Python's whole numbers, off the sample and on it: len(POWERS) matrices, a row and a column for each name
 
     @classmethod
     def of(
         cls,
         scores: dict[str, np.ndarray],  # of `column_scores`
         kinds: dict[str, str],
+        n: int,  # rows of the batch
+        sampled: np.ndarray,  # bool: which of the rows belong to the sample
     ) -> "Moments":
         "The sums of one batch."
-        names, total = tuple(sorted(scores)), np.zeros((len(POWERS), len(scores), len(scores)), "int64")
+        names = tuple(sorted(scores))
         table = np.stack([scores[c] for c in names]) if names else np.zeros((0, 0))
-        for start in range(0, table.shape[1], BLOCK):
-            total += _block(table[:, start : start + BLOCK]).astype("int64")
-        return cls(names, tuple(kinds[c] for c in names), total.astype(object))
+        sides = (table, table[:, :0]) if not sampled.any() else (table[:, :0], table) if sampled.all() else (table[:, ~sampled], table[:, sampled])
+        return cls(names, tuple(kinds[c] for c in names), n, np.stack([_summed(side) for side in sides]))
 
     def __eq__(self, other) -> bool:
-        return (self.names, self.kinds) == (other.names, other.kinds) and np.array_equal(self.sums, other.sums)
+        return (self.names, self.kinds, self.n) == (other.names, other.kinds, other.n) and np.array_equal(self.sums, other.sums)
 
     def __add__(self, other: "Moments") -> "Moments":
-        return Moments(self.names, self.kinds, self.sums + other.sums)
+        total, n = self.sums + other.sums, self.n + other.n
+        return Moments(self.names, self.kinds, n, total if n <= LARGE else np.stack([0 * total[0], total[1]]))
 
     def to_dict(self) -> dict:
         "As plain data."
-        return {"names": list(self.names), "kinds": list(self.kinds), "sums": [" ".join(map(str, matrix.ravel())) for matrix in self.sums]}
+        sums = [" ".join(map(str, matrix.ravel())) if matrix.any() else "" for side in self.sums for matrix in side]
+        return {"names": list(self.names), "kinds": list(self.kinds), "n": self.n, "sums": sums}
 
     @classmethod
     def from_dict(cls, entry: dict) -> "Moments":
         "From plain data."
         p = len(entry["names"])
-        numbers = [int(v) for text in entry["sums"] for v in text.split()]
-        return cls(tuple(entry["names"]), tuple(entry["kinds"]), np.array(numbers, object).reshape(len(POWERS), p, p))
+        numbers = [[int(v) for v in text.split()] or [0] * p * p for text in entry["sums"]]
+        return cls(tuple(entry["names"]), tuple(entry["kinds"]), entry["n"], np.array(numbers, object).reshape(2, len(POWERS), p, p))
 
 # %% ../nbs/04d_dependence.ipynb #e5aaafbf
 def correlations(m: Moments) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # rows of each pair, correlation, variance of its estimate
     "Correlation of each pair on the common scale."
     with np.errstate(divide="ignore", invalid="ignore"):
-        n = m.sums[0].astype("float64")
-        e = {k: m.sums[i].astype("float64") / n for i, k in enumerate(POWERS)}
+        sums = dict(zip(POWERS, m.sums.sum(axis=0).astype("float64")))
+        n = sums["00"]
+        e = {k: v / n for k, v in sums.items()}
         a, b = e["10"], e["10"].T
         variance = e["20"] - a**2
         c11, c40 = e["11"] - a * b, e["40"] - 4 * a * e["30"] + 6 * a**2 * e["20"] - 3 * a**4

@@ -81,6 +81,7 @@ def domain_classifier(
         raise DataError(f"{len(reference)} loans then and {len(current)} now are too few to tell batches apart; expected twenty of each")
     then, now = (batch.sample(min(most, len(batch)), random_state=seed) for batch in (reference, current))
     table = np.vstack([as_numbers(batch, reference, names, portfolio) for batch in (then, now)])
+    table[:, np.isfinite(table).sum(axis=0) < 20] = 0  # a column with hardly a value is none to a tree
     sides, chance = np.repeat([0, 1], [len(then), len(now)]), np.random.RandomState(seed)
     place, held_out, lost = _folds(sides, folds, chance), np.empty(len(sides)), np.zeros(len(names))
     for fold in range(folds):

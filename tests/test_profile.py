@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from creditrisk import chunks, counts, dependence, profile
 from creditrisk.drift import SEVERITIES, adjusted, js, ks, psi, two_shares
 from creditrisk.load import Column, DataError, Portfolio, clean, read_loans, sample_loans
 from creditrisk.profile import Profile, code_values, count_levels, count_numbers, float_codes
@@ -67,8 +68,39 @@ def test_profile_merges_and_comes_back_exactly():
     random.Random(3).shuffle(parts)
     merged = functools.reduce(lambda a, b: a + b, [Profile.fit(p, portfolio()) for p in parts])
     assert merged == whole and merged.to_json() == whole.to_json()
-    assert Profile.from_json(whole.to_json()) == whole and len(whole.to_json()) < 100_000
+    assert Profile.from_json(whole.to_json()) == whole and len(whole.to_json()) < 130_000
     assert whole.window == (f"{loans()[portfolio().date].min():%Y-%m-%d}", f"{loans()[portfolio().date].max():%Y-%m-%d}")
+
+
+@pytest.mark.parametrize("large", [3000, 10**9])
+def test_any_source_in_pieces_gives_the_same_profile(tmp_path, monkeypatch, large):
+    for module in (chunks, counts, dependence, profile):
+        monkeypatch.setattr(module, "LARGE", large, raising=False)
+    whole = Profile.fit(loans(), portfolio())
+    loans().to_parquet(tmp_path / "loans.parquet", row_group_size=2000)
+    loans().to_csv(tmp_path / "loans.csv", index=False)
+    loans().to_sql("loans", f"sqlite:///{tmp_path}/loans.db", index=False)
+    sources = [(loans(), None), (tmp_path / "loans.parquet", None), (tmp_path / "loans.csv", None), (f"sqlite:///{tmp_path}/loans.db", "select * from loans")]
+    monkeypatch.setattr(chunks, "ROWS", 1700)
+    for source, query in sources:
+        assert Profile.fit(source, portfolio(), query=query).to_json() == whole.to_json(), source
+        assert whole.like(source, query=query) == whole, source
+    parts = [Profile.fit(loans()[i : i + 1500], portfolio()) for i in range(0, len(loans()), 1500)]
+    assert functools.reduce(lambda a, b: b + a, parts) == whole and bool(whole.moments.sums[0].any()) == (large > len(loans()))
+
+
+def test_sources_that_cannot_be_read_are_refused_in_words(tmp_path):
+    for source, said in [(tmp_path / "x.xlsx", "in pieces"), (tmp_path / "x.csv", "no file"), ("sqlite:///x.db", "needs a query")]:
+        with pytest.raises(DataError, match=said):
+            Profile.fit(source, portfolio())
+
+
+def test_every_row_five_times_is_no_drift():
+    chance = np.random.RandomState(14)
+    base = Profile.fit(draw(7500, chance), portfolio())
+    five = [base.drift(pd.concat([draw(1000, chance)] * 5)) for _ in range(10)]
+    assert sum(table["alert"].any() for table in five) <= 1 and all(700 < table["effective_current"].iloc[0] < 1500 for table in five)
+    assert base.drift(draw(5000, chance))["effective_current"].iloc[0] == 5000, "drawn with replacement from the same loans: repetition is natural"
 
 
 def test_no_raw_row_is_kept():
@@ -185,6 +217,22 @@ def test_injected_changes_of_a_category_are_found(change):
     name = level_column()
     table = injected(lambda now, u: now.assign(**{name: change(now[name], u)}))
     assert table.loc[name, "alert"] and table["alert"].sum() <= 2
+
+
+def test_other_spellings_and_rounding_are_named():
+    name = level_column()
+    assert injected(lambda now, u: now.assign(**{name: now[name].str.upper() + " "})).loc[name, "tests"].split()[0] == "spelling"
+    name = numeric_column()
+    rounded = injected(lambda now, u: now.assign(**{name: now[name].round(-3)}))
+    assert rounded.loc[name, ["severity", "cause", "tests"]].tolist() == ["AMARILLO", "quality", "rounded"], "steps of less than a bin's width"
+
+
+def test_nuisances_are_no_news():
+    chance = np.random.RandomState(15)
+    base, now = Profile.fit(draw(20_000, chance), portfolio()), draw(20_000, chance)
+    for name in (c for c in portfolio().monitored if portfolio().columns[c].type == "money" and now[c].std()):
+        drawn = now[name].clip(now[name].quantile(0.001), now[name].quantile(0.999))
+        assert not base.drift(now.assign(**{name: now[name] + 0.02 * drawn.std()})).loc[name, "alert"], name
 
 
 def test_halved_amounts_and_vanished_values_are_red():
