@@ -178,7 +178,7 @@ def score_bars(
     return {"edges": edges.tolist(), "then": rows[0], "now": rows[1], "periods": dict(zip(periods, rows[2:]))}
 
 # %% ../nbs/04h_explain.ipynb #1f794d0a
-COLOURS = {"ROJO": "#C2410C", "AMARILLO": "#E69F00", "VERDE": "#009E73", "SIN_DATOS": "#9CA3AF"}
+COLOURS = {"ROJO": "#B42318", "AMARILLO": "#B35C00", "VERDE": "#00734F", "SIN_DATOS": "#5B6470"}  # as the page has them
 
 
 def plot_drift(

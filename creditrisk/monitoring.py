@@ -373,8 +373,8 @@ def monitor(
     detail |= population_detail(batches, portfolio, freq, population_loans) if population_loans else {"population": None, "segments": [], "anomalies": []}
     sides = {side: {"n": p.n, "window": list(p.window) if p.window else None} for side, p in [("reference", base), ("current", present)]}
     sides["current"] |= {"rejected": batches.rejected, "undated": undated(batches.current, portfolio)}
-    if found:
-        found["unseen"] = PART in batches.reference  # whether each loan of the reference was scored by a model that had not seen it
-    about = {"schema": 1, "portfolio": portfolio.name, "label": dict(portfolio.label), "mode": batches.mode, "limits": limits, "fail_on_drift": fail_on_drift}
+    scored_how = ("unseen" if PART in batches.reference else "fitted") if found else None  # by a model that had not seen the loan, or by the fitted one
+    found = found | {"unseen": scored_how == "unseen"} if found else None
+    about = {"schema": 1, "portfolio": portfolio.name, "label": dict(portfolio.label), "mode": batches.mode, "scores": scored_how, "limits": limits, "fail_on_drift": fail_on_drift}
     alerts = about | sides | alert_record(table, history.loc[since_reference(periods, batches, portfolio)], portfolio, deflated=deflated, found=found)
     return Monitoring(base, table, monthly_log(history, batches.mode), alerts, detail)
