@@ -19,6 +19,8 @@ from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
+from .artifacts import run_path, written
+
 # %% ../nbs/04c_dashboard.ipynb #ba6d919e
 PROBLEMS = {
     "run": ("Todavía no hay una corrida en {folder}. Pida una al equipo de modelos (make run) y vuelva a cargar esta página.", "There is no run in {folder} yet. Ask the model team for one (make run), then load this page again."),
@@ -149,8 +151,6 @@ def write_report(
     path: str | Path,  # of the HTML file
 ) -> Path:
     "Write the page of a run as one file that opens anywhere; whole or not at all."
-    from creditrisk.artifacts import run_path, written  # here: with pandas behind it, it would double the time to open the page
-
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Monitoreo de la cartera</title><link rel="icon" href="data:,">'
     with written(Path(path)) as beside:
         beside.write_text(f'<!doctype html>\n<html lang="es">\n<head>{head}</head>\n<body>\n{page(for_mail(read_run(run_path(run))))}\n</body>\n</html>\n', encoding="utf-8")
@@ -171,12 +171,7 @@ class Page:
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
         if not under_voila():
             return {"text/plain": ""}
-        folder = Path(self.folder)
-        if not folder.is_absolute():
-            from creditrisk.artifacts import run_path  # here: with pandas behind it, it would double the time to open the page
-
-            folder = run_path(folder)
-        return {"text/html": page(read_run(folder)), "text/plain": ""}
+        return {"text/html": page(read_run(run_path(self.folder))), "text/plain": ""}
 
 # %% ../nbs/04c_dashboard.ipynb #e63abaa3
 def voila_command(

@@ -281,12 +281,7 @@ function estimate(found) {
   ].filter((r) => r[1] !== "–");
   const areas = checked.some((r) => !none(r.auc_estimated)),
     past = (r) => [period(r.period), pct(r.estimated), pct(r.realised), ...(areas ? [num(r.auc_estimated), num(r.auc_realised)] : [])];
-  const head = [
-    t().period,
-    t().estimated,
-    t().realised,
-    ...(areas ? [`AUC, ${t().estimated.toLowerCase()}`, `AUC, ${t().realised.toLowerCase()}`] : []),
-  ];
+  const head = [t().period, t().estimated, t().realised, ...(areas ? [t().aucEstimated, t().aucRealised] : [])];
   return el(
     "figure",
     { id: "cr-estimate", class: "boxed" },
