@@ -27,7 +27,8 @@ run: $(VENV)/.notebooks  ## run everything; DATA=file or SQL URL, QUERY=, PORTFO
 
 test: $(VENV)/.dev  ## every test: style, contracts, whole runs, notebooks
 	@$(BIN)/ruff check -q --output-format concise .
-	@$(BIN)/coverage run -m pytest -q -rs tests nbs --nbval --nbval-current-env; status=$$?; $(BIN)/coverage xml -q; exit $$status
+	@$(BIN)/pytest -q -rs -n 2 --dist loadfile --cov --cov-report=xml tests; status=$$?; \
+	  $(BIN)/pytest -q -n 2 --dist loadfile nbs --nbval --nbval-current-env && exit $$status
 
 dashboard: $(VENV)/.notebooks  ## open the dashboard of the last run
 	@$(BIN)/creditrisk dashboard $(ARGS)
