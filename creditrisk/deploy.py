@@ -157,8 +157,9 @@ def __getattr__(name: str):
 # %% ../nbs/05_deploy.ipynb #f41e00ed
 def log_config(level: str) -> dict:  # as logging.config.dictConfig takes it
     "One JSON object a line on standard error, for this package and uvicorn alike; no line has a body, a query or an address."
-    fields = "%(asctime)s %(levelname)s %(name)s %(message)s"
-    formatter = {"()": "pythonjsonlogger.json.JsonFormatter", "fmt": fields, "rename_fields": {"asctime": "at", "levelname": "level", "name": "logger"}}
+    from pythonjsonlogger.core import RESERVED_ATTRS
+
+    formatter = {"()": "pythonjsonlogger.json.JsonFormatter", "fmt": "%(levelname)s %(name)s %(message)s", "timestamp": "at", "reserved_attrs": [*RESERVED_ATTRS, "color_message"], "rename_fields": {"levelname": "level", "name": "logger"}}
     handler = {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}
     loggers = {name: {"level": level.upper(), "handlers": ["stderr"], "propagate": False} for name in ("creditrisk", "uvicorn")}
     return {"version": 1, "disable_existing_loggers": False, "formatters": {"json": formatter}, "handlers": {"stderr": handler}, "loggers": loggers | {"uvicorn.access": {"level": "CRITICAL"}}}

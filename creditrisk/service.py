@@ -134,7 +134,7 @@ class Watched:
             else:
                 self.intake, self.card, self.reason = intake, model_card(where), ""
                 self.metrics.events[f"{self.role} loaded"] += 1
-                logger.info("the %s is %s", self.role, intake.scorer.name)
+                logger.info("the %s is loaded", self.role, extra={"model": intake.scorer.name})
 
     def _note(self, reason: str) -> None:
         "Say once why a model can't be used."
