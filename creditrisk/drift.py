@@ -163,7 +163,7 @@ TESTS = {
     "low tail": Question(1, 0.005, False, "valores hasta {about}: {was:%} → {now:%}", "values up to {about}: {was:%} → {now:%}"),
     "high tail": Question(1, 0.005, False, "valores sobre {about}: {was:%} → {now:%}", "values over {about}: {was:%} → {now:%}"),
     "tail": Question(1, 0.30, False, "los valores sobre {about} se multiplican por {now}", "values over {about} are {now} times what they were"),
-    "atom": Question(1, 0.01, False, "el valor {about}: {was:%} → {now:%}", "the value {about}: {was:%} → {now:%}"),
+    "atom": Question(1, 0.015, False, "el valor {about}: {was:%} → {now:%}", "the value {about}: {was:%} → {now:%}"),
     "level": Question(2, 0.01, False, "«{about}»: {was:%} → {now:%}", "“{about}”: {was:%} → {now:%}"),
     "shape": Question(1, 0.03, False, "cambia la forma (KS {size})", "the shape changes (KS {size})"),
     "bins": Question(2, 0.01, False, "cambian los deciles", "the deciles change"),
