@@ -260,12 +260,12 @@ def _sql_source(url: str, query: str | None, chunk: int) -> Iterator[Source]:
     if not query:
         raise BatchError("a URL is read as a database and needs a query: give --query 'select * from applications'")
     with _engine_of(url) as engine, _existing(engine).connect() as connection:
-        result = connection.execution_options(yield_per=chunk).execute(text(query))
+        result = connection.execution_options(stream_results=True, max_row_buffer=chunk).execute(text(query))
         names = list(result.keys())
 
         def tables():
             kinds = None
-            for rows in result.partitions():
+            for rows in result.partitions(chunk):
                 table = _as_table(names, rows, kinds)
                 kinds = table.schema
                 yield table

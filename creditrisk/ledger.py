@@ -369,7 +369,7 @@ def stream_decisions(
             query = select(requests).order_by(requests.c.at, requests.c.request_id)
             query = query if since is None else query.where(requests.c.at >= _aware(since))
             query = query if until is None else query.where(requests.c.at < _aware(until))
-            for part in connection.execution_options(yield_per=AT_ONCE).execute(query).partitions():
+            for part in connection.execution_options(stream_results=True, max_row_buffer=AT_ONCE).execute(query).partitions(AT_ONCE):
                 latest = _latest(connection, [line.request_id for line in part])
                 for line in part:
                     yield from _decided(line, latest)

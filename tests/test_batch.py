@@ -215,6 +215,13 @@ def test_mended_rows_can_be_scored_and_nothing_is_written_over_its_source(tmp_pa
     assert (tmp_path / "in.csv").read_text() == header + "\n34,1,4,,A\n"
 
 
+def test_a_query_is_read_in_parts_of_the_size_that_was_asked_for(tmp_path):
+    source, options = write_source("sql", [{n: 34.0 if n == "edad" else None for n in NAMES}] * 100, tmp_path)
+    heard = []
+    score_file(source, tmp_path / "out.csv", SCORER, chunk=40, progress=lambda rows, share: heard.append(rows), **options)
+    assert heard == [40, 80, 100]
+
+
 def test_memory_does_not_grow_with_the_length_of_a_file(tmp_path):
     table = pa.table({n: [r[n] for r in some_rows(10_000)] for n in NAMES})
     for name, times in (("short", 1), ("long", 8)):
