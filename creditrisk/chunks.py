@@ -95,7 +95,7 @@ def csv_chunks(path: Path, plan: Plan, date: str | None, portfolio: Portfolio) -
     kinds = plan(guess)
     texts = {c: str for c in names if not guess[c] or kinds.get(c) == "categorical"}
     wanted = [*kinds, *([date] if date in names and date not in kinds else [])]
-    for frame in pd.read_csv(path, encoding="utf-8-sig", chunksize=ROWS, usecols=wanted, dtype=texts, **nulls_of(portfolio)):
+    for frame in pd.read_csv(path, encoding="utf-8-sig", chunksize=ROWS, usecols=wanted, dtype=texts, float_precision="round_trip", **nulls_of(portfolio)):
         chunk = _chunk(frame, {c: k for c, k in kinds.items() if k == "categorical" or _is_number(frame[c])}, date)
         parsed = {c: _parsed(frame[c]) for c in kinds if c not in chunk.cells}
         yield Chunk({c: (chunk.cells | parsed)[c] for c in kinds}, chunk.n, chunk.window, tuple(names))
