@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .artifacts import written
 from .intake import fault
 from .scorer import Scorer, band_of, pd_of, reasons_of
 from .terms import NOTHING, SET_ASIDE, Field, as_number
@@ -313,8 +314,6 @@ def _parquet_writer(path: Path, schema):
 @contextmanager
 def _file_target(path: Path) -> Iterator[Callable]:
     "Write tables to a file."
-    from creditrisk.artifacts import written
-
     writers = {".csv": _CsvWriter, ".parquet": _parquet_writer}
     if path.suffix.lower() not in writers:
         raise BatchError(f"{path} ends in {path.suffix!r}; expected .csv, .parquet or a SQL URL")
@@ -379,8 +378,6 @@ class SideFile:
 
     def write(self, table, refused: list[tuple[int, str]], start: int) -> None:
         "Add refused rows of a part that starts at a row of the source."
-        from creditrisk.artifacts import written
-
         if not refused:
             return
         if self.writer is None:
