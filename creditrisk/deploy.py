@@ -207,32 +207,33 @@ def http_protocol(seconds: float):  # that a request's head may take to arrive; 
         return "auto"
 
     class Protocol(HttpToolsProtocol):
-        begun, size, seen = True, 0, False  # whether a head is on its way, its bytes, whether it was so when last looked at
+        size, seen = 0, None  # bytes that came while a head was on its way, and which request's that was when last looked at
 
         def connection_made(self, transport):
             super().connection_made(OneWrite(transport, self.loop))
             self.loop.call_later(seconds, self.look)
 
-        def on_message_begin(self):
-            self.begun, self.size, self.seen = True, 0, False
-            super().on_message_begin()
-
-        def on_headers_complete(self):
-            self.begun = False
-            super().on_headers_complete()
+        @property
+        def begun(self) -> bool:
+            "Whether a head is on its way, or nothing ever came: uvicorn has a scope from a head's first line on, and a cycle with it when the head is there."
+            return self.cycle is None or self.cycle.scope is not self.scope
 
         def data_received(self, data):
             super().data_received(data)
+            cycle = self.cycle
+            if cycle is not None and cycle.scope is self.scope:
+                self.size = 0
+                return
             self.size += len(data)
-            if self.begun and self.size > HEAD:
+            if self.size > HEAD:
                 self.transport.close()
 
         def look(self) -> None:
             "Close a connection whose head takes too long; look again later."
-            if self.begun and self.seen:
+            if self.begun and self.seen == id(self.scope):
                 self.transport.close()
             if not self.transport.is_closing():
-                self.seen = self.begun
+                self.seen = id(self.scope) if self.begun else None
                 self.loop.call_later(seconds / 2, self.look)
 
     return Protocol

@@ -295,7 +295,10 @@ class Service:
 
     async def forget(self, body: bytes, query: bytes, request_id: str) -> dict:
         "Answer POST /forget; raises Refusal."
-        return {"erased": await self._of_log("forget", _decoded(body, _forget_type()).applicant), "request_id": request_id}
+        key = _decoded(body, _forget_type()).applicant
+        if self.settings.decisions_url and not self.settings.applicant_secret:
+            raise Refusal(409, "the decision log keeps no applicants' keys: set CREDITRISK_APPLICANT_SECRET")
+        return {"erased": await self._of_log("forget", key), "request_id": request_id}
 
     async def _of_log(self, what: str, given):
         "Ask the decision log; raises Refusal if there is none, or it is away."
@@ -306,7 +309,7 @@ class Service:
         try:
             return await asyncio.to_thread(getattr(self.opened(), what), given)
         except DecisionError as error:
-            raise Refusal(409, str(error)) from None
+            raise Refusal(503, str(error)) from None
         except Exception as error:  # of a database there are many
             logger.error("the decision log can't answer: %s", type(error).__name__)
             raise Refusal(503, "the decision log can't be reached; ask again later") from None
