@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['HEAD', 'describe', 'respond', 'create_app', 'log_config', 'OneWrite', 'http_protocol', 'serve', 'Scorer',
-           'ScorerError', 'Intake', 'answer']
+           'ScorerError']
 
 # %% ../nbs/05_deploy.ipynb #13410bb8
 import asyncio
@@ -20,13 +20,13 @@ from .intake import Intake, Refusal
 from .metrics import Metrics, exposition
 from .openapi import KEYS, operations
 from .scorer import Scorer, best_score
-from .service import Service, answer
+from .service import Service
 from .terms import ScorerError
 
 if TYPE_CHECKING:  # it needs packages that scoring alone does not
     from creditrisk.settings import Settings
 
-_all_ = ["Scorer", "ScorerError", "Intake", "answer"]  # callers find them here
+_all_ = [Scorer, ScorerError]  # callers find them here
 
 # %% ../nbs/05_deploy.ipynb #dc09f482
 def describe(
