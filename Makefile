@@ -28,7 +28,7 @@ run: $(VENV)/.notebooks  ## run everything; DATA=file or SQL URL, QUERY=, PORTFO
 test: $(VENV)/.dev  ## every test: style, contracts, whole runs, notebooks
 	@$(BIN)/ruff check -q --output-format concise .
 	@$(BIN)/pytest -q -rs -n 2 --dist loadfile --cov --cov-report=xml tests; status=$$?; \
-	  $(BIN)/pytest -q -n 2 --dist loadfile nbs --nbval --nbval-current-env && exit $$status
+	  $(BIN)/pytest -q nbs --nbval --nbval-current-env && exit $$status
 
 dashboard: $(VENV)/.notebooks  ## open the dashboard of the last run
 	@$(BIN)/creditrisk dashboard $(ARGS)
