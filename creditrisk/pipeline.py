@@ -26,14 +26,14 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from .artifacts import run_path
 from .execute import RunError, masked, start_server
-from .record import Run, drift_severities, note_monitoring
-from .report import drift_line, show_end, terminal
+from .record import Run, drift_severities, note_monitoring, verdict
+from .report import show_end, terminal, verdict_lines
 from .run import Stopped, complete_run, full_path, interruptible, notebooks_folder, run_one, run_pipeline
 
 # %% ../nbs/06_pipeline.ipynb #08daba1a
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Predict whether loans are paid on time, and keep watching that prediction.")
 RunFolder = Annotated[str, typer.Option("--run", help="folder of a complete run")]
-FailOnDrift = Annotated[bool, typer.Option("--fail-on-drift", help="exit with code 2 if a feature drifts (ROJO)")]
+FailOnDrift = Annotated[bool, typer.Option("--fail-on-drift", help="exit with code 2 if the verdict is ROJO: a feature drifts, or the model no longer orders the loans")]
 Language = StrEnum("Language", ["es", "en"])
 Parameters = Annotated[list[str] | None, typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="parameter of the notebooks that know it")]
 Host = Annotated[str, typer.Option(help="address to listen on")]
@@ -41,8 +41,8 @@ Timeout = Annotated[int, typer.Option(help="seconds that a cell may take")]
 
 
 def exit_on_drift(folder: Path, wanted: bool) -> None:
-    "Leave with code 2 if it is wanted and a feature drifts."
-    if wanted and drift_severities(folder)["ROJO"]:
+    "Leave with code 2 if it is wanted and a feature drifts, or the verdict of variables, score and outcomes is ROJO."
+    if wanted and (drift_severities(folder)["ROJO"] or verdict(folder).get("code") == "ROJO"):
         raise typer.Exit(2)
 
 
@@ -118,7 +118,7 @@ def monitor(
     with interruptible(), claimed(folder), console.status("comparing"), decided(decisions, portfolio, since, until) if decisions else nullcontext(full_path(current)) as loans:
         run_one(source, out, {"run_dir": str(folder), "current": loans, "portfolio": portfolio, "fail_on_drift": fail_on_drift}, timeout)
         note_monitoring(folder)
-    console.print(drift_line(folder))
+    console.print("\n".join(verdict_lines(folder)), soft_wrap=True)
     console.print(f"[bold]Look[/]: {out}", soft_wrap=True)
     exit_on_drift(folder, fail_on_drift)
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LIBRARIES', 'SEVERITIES', 'sha256', 'imported_modules', 'named_files', 'notebook_key', 'Run', 'new_run',
            'unfinished_runs', 'resumed_run', 'library_versions', 'git_state', 'read_table', 'row_counts',
-           'drift_severities', 'headline', 'digests', 'note_monitoring', 'run_record']
+           'drift_severities', 'verdict', 'headline', 'digests', 'note_monitoring', 'run_record']
 
 # %% ../nbs/06b_record.ipynb #5d440943
 import csv
@@ -202,6 +202,13 @@ def drift_severities(folder: Path) -> dict[str, list[str]]:
     "Severity -> features that have it, the gravest first."
     table = read_table(folder / "latest_drift_metrics.csv")
     return {s: [row["feature"] for row in table if row["severity"] == s] for s in SEVERITIES}
+
+
+def verdict(folder: Path) -> dict[str, str]:  # code, summary and advice in English; empty if monitoring has not run
+    "What monitoring says of a run, all things considered: variables, score and outcomes."
+    path = folder / "alerts.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {"code": found["verdict"], "summary": found["summary"]["en"], "advice": found["advice"]["en"]} if found else {}
 
 
 def headline(folder: Path) -> dict[str, object]:

@@ -154,6 +154,16 @@ def test_drift_has_an_exit_code_of_its_own(home):
     assert (home / "output" / "latest" / "run.json").is_file()
 
 
+def test_a_red_verdict_has_it_even_where_no_feature_drifts(home, capsys):
+    said = '{"verdict": "ROJO", "summary": {"en": "The model lost order."}, "advice": {"en": "Retrain."}}'
+    calm = "(folder / 'latest_drift_metrics.csv').write_text('feature,severity\\nincome,VERDE\\n')"
+    notebook = toy('run_dir: str = "x"', "from pathlib import Path; folder = Path(run_dir)", calm, f"(folder / 'alerts.json').write_text({said!r});")
+    write(notebook, home / "nbs" / "04_monitoring.ipynb")
+    assert call("run", "--fail-on-drift") == 2
+    out = capsys.readouterr().out
+    assert "The model lost order." in out and "Retrain." in out
+
+
 def test_passwords_are_not_written(home, tmp_path):
     assert call("run", "--run-id", "a", "--data", "postgresql://ana:s3cr-t@db/loans", "-p", "divisor=0") == 1
     texts = [p.read_text() for p in (home / "output" / "a").iterdir() if p.is_file()]
