@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .alerts import alert_record, labels, verdict_of
+from .alerts import SCORES, alert_record, labels, verdict_of
 from .drift import psi_noise
 from .explain import bars_of, contributions, deflated_drift, plot_drift, plot_log, rounded, score_bars
 from .load import DataError, Portfolio, clean, read_artifact, read_loans, run_path, write_artifact
 from .notices import notify
-from .performance import SCORE, decisions, mature_until, performance_record
+from .performance import BAND, SCORE, decisions, mature_until, performance_record, with_band
 from .population import anomalies, domain_classifier, segments
 from .profile import MOST_NOISE, Counts, Profile
 
@@ -315,7 +315,7 @@ class Monitoring:
     def unmeasured(self) -> set[str]:
         "Of what nothing is known this time: variables with too few rows, and what needs outcomes or a score."
         found = self.detail["performance"] or {}
-        unjudged = {"pd:level": not found.get("intercept"), "pd:order": not found or found["current"]["auc"] is None, SCORE: SCORE not in self.table.index}
+        unjudged = {"pd:level": not found.get("intercept"), "pd:order": not found or found["current"]["auc"] is None} | {name: name not in self.table.index for name in SCORES}
         return {*self.table.index[self.table["severity"] == "SIN_DATOS"], *(name for name, unknown in unjudged.items() if unknown)}
 
     def told(self, run_dir: str, **options) -> "Monitoring":  # options of `notify`
@@ -359,7 +359,8 @@ def monitor(
     if not len(batches.reference) or not len(batches.current):
         raise DataError(f"there is nothing to compare: {len(batches.reference)} loans in the reference, {len(batches.current)} to judge")
     check_scored(batches)
-    base = Profile.fit(batches.reference, portfolio, columns=[*portfolio.monitored, SCORE])
+    batches = replace(batches, reference=with_band(batches.reference, portfolio), current=with_band(batches.current, portfolio))
+    base = Profile.fit(batches.reference, portfolio, columns=[*portfolio.monitored, SCORE, BAND])
     present, (periods, pooled) = base.like(batches.current), pool(periods_of(batches, portfolio, freq), len(batches.reference))
     profiles = {p: base.like(loans) for p, loans in periods.items()}
     table, history = base.drift(present, **limits), drift_by_period(base, profiles, **limits)

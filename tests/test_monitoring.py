@@ -18,6 +18,7 @@ from creditrisk.drift import SEVERITIES
 from creditrisk.explain import bars_of, contributions, index_level, parts_of
 from creditrisk.load import Column, DataError, Portfolio, clean, read_artifact, read_loans, sample_loans
 from creditrisk.monitoring import PART, SCORE, Batches, Profile, by_reference, measurable, merged, monitor, new_loans, split_loans, with_known_scores, with_scores
+from creditrisk.performance import BAND
 from creditrisk.profile import count_levels, count_numbers
 
 SEED = Path(os.environ.get("CREDITRISK_SEED", Path(__file__).parents[1] / "../shared/data/seed"))
@@ -291,3 +292,12 @@ def test_the_real_portfolio():
     log = found.log.set_index("period")
     assert log.index[:12].tolist() == published.index[:12].tolist() and log.index[12:].tolist() == ["2025-11..2025-12", "2026-01..2026-04"]
     assert log.loc["2024-11", "verdict"] == "SIN_DATOS" and (log["pct_red"].dropna() < 0.4).all()
+
+
+def test_the_decisions_are_monitored_like_a_variable():
+    both = with_scores(split_loans(loans(), portfolio()), Model())
+    moved = replace(both, current=both.current.assign(pd=0.5))
+    calm, found = quick(both, portfolio()), quick(moved, portfolio())
+    assert calm.table.loc[BAND, "type"] == "categorical" and found.table.loc[BAND, "severity"] == "ROJO"
+    alert = next(a for a in found.alerts["alerts"] if a["feature"] == BAND)
+    assert alert["cause"] == "score" and "approve" in alert["change"]["en"]
