@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['outliers', 'describe', 'bin_labels', 'binned_numbers', 'binned', 'rates', 'information_value', 'information_noise',
-           'auc_interval', 'sign_found', 'in_order', 'explained', 'power', 'correlations', 'cluster_order', 'pairs',
-           'by_month', 'mature', 'maturity', 'drift', 'explore', 'plain', 'percent', 'findings']
+           'placements', 'auc_interval', 'sign_found', 'in_order', 'explained', 'power', 'correlations',
+           'cluster_order', 'pairs', 'by_month', 'mature', 'maturity', 'drift', 'explore', 'plain', 'percent',
+           'findings']
 
 # %% ../nbs/01_eda.ipynb #9dd814ed
 from collections.abc import Iterable
@@ -120,20 +121,27 @@ def information_noise(table: pd.DataFrame) -> float:  # table of `rates`, one ro
     return float((len(table) - 1) * (1 / goods + 1 / bads)) if goods and bads else float("nan")
 
 # %% ../nbs/01_eda.ipynb #14d3e4a0
+def placements(
+    bad: np.ndarray,  # 1 or 0, one entry a loan
+    score: np.ndarray,  # numbers, one entry a loan, none missing
+) -> tuple[np.ndarray, np.ndarray]:  # of each bad loan the share of good ones below it; of each good one the share of bad ones above it
+    "What each loan adds to the AUC (DeLong, DeLong and Clarke-Pearson 1988)."
+    score, bad = pd.Series(np.asarray(score)), np.asarray(bad, dtype=bool)
+    below, above = (score.rank()[side] - score[side].rank() for side in (bad, ~bad))
+    return below.to_numpy() / (~bad).sum(), 1 - above.to_numpy() / bad.sum()
+
+
 def auc_interval(
     bad,  # 1 or 0, one entry a loan
     score,  # numbers, one entry a loan, none missing
     z: float = 1.959964,  # 95 %
 ) -> tuple[float, float, float]:  # AUC, low, high
     "AUC with its interval (DeLong, DeLong and Clarke-Pearson 1988); missing with fewer than two of a class."
-    bad, score = np.asarray(bad, dtype=bool), pd.Series(np.asarray(score))
-    bads, goods = bad.sum(), (~bad).sum()
-    if min(bads, goods) < 2:
+    bad = np.asarray(bad, dtype=bool)
+    if min(bad.sum(), (~bad).sum()) < 2:
         return float("nan"), float("nan"), float("nan")
-    ranks = score.rank().to_numpy()
-    below = (ranks[bad] - score[bad].rank()) / goods  # of each bad loan, the share of good ones below it
-    above = 1 - (ranks[~bad] - score[~bad].rank()) / bads  # of each good loan, the share of bad ones above it
-    spread = z * np.sqrt(below.var() / bads + above.var() / goods)
+    below, above = placements(bad, score)
+    spread = z * np.sqrt(below.var(ddof=1) / len(below) + above.var(ddof=1) / len(above))
     return float(below.mean()), float(max(0, below.mean() - spread)), float(min(1, below.mean() + spread))
 
 

@@ -1,31 +1,16 @@
 "Changes between variables: sums that add up exactly, shuffled columns that are found and laid to the right one, clean batches left alone."
 
-import functools
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from embedded import draw, loans, portfolio
 
 from creditrisk.counts import Binned, bits_of
 from creditrisk.dependence import Moments, column_scores, correlations
-from creditrisk.load import Portfolio, clean, sample_loans
 from creditrisk.profile import Profile
-
-
-@functools.cache
-def portfolio() -> Portfolio:
-    return Portfolio.load("pago_atiempo")
-
-
-@functools.cache
-def loans() -> pd.DataFrame:
-    return clean(sample_loans(), portfolio())[0]
-
-
-def draw(n: int, chance: np.random.RandomState) -> pd.DataFrame:
-    return loans().iloc[chance.randint(0, len(loans()), n)].reset_index(drop=True)
 
 
 KINDS = {"a": "money", "b": "count", "c": "ratio"}

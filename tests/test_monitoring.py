@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import logit
+from embedded import loans, portfolio
 
 from creditrisk.alerts import ADVICE
 from creditrisk.drift import SEVERITIES
@@ -34,16 +35,6 @@ class Model:
 
 
 quick = functools.partial(monitor, population_loans=0)  # most tests are not about the population
-
-
-@functools.cache
-def portfolio() -> Portfolio:
-    return Portfolio.load("pago_atiempo")
-
-
-@functools.cache
-def loans() -> pd.DataFrame:
-    return clean(sample_loans(), portfolio())[0]
 
 
 @functools.cache

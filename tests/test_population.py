@@ -6,20 +6,16 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from embedded import loans, portfolio
 
-from creditrisk.load import Column, DataError, Portfolio, clean, sample_loans
+from creditrisk.load import Column, DataError, Portfolio
 from creditrisk.population import anomalies, domain_classifier, segments
 
 
 @functools.cache
-def portfolio() -> Portfolio:
-    return Portfolio.load("pago_atiempo")
-
-
-@functools.cache
 def halves() -> tuple[pd.DataFrame, pd.DataFrame]:
-    loans = clean(sample_loans(), portfolio())[0].sample(3000, random_state=1)
-    return loans[:1500], loans[1500:]
+    some = loans().sample(3000, random_state=1)
+    return some[:1500], some[1500:]
 
 
 def test_halves_by_chance_are_not_told_apart_and_a_damaged_one_is():

@@ -10,28 +10,15 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from embedded import draw, loans, portfolio
 
 from creditrisk import chunks, counts, dependence, profile
 from creditrisk.drift import SEVERITIES, adjusted, js, ks, psi, two_shares
-from creditrisk.load import Column, DataError, Portfolio, clean, read_loans, sample_loans
+from creditrisk.load import Column, DataError, Portfolio, clean, read_loans
 from creditrisk.profile import Profile, code_values, count_levels, count_numbers, float_codes
 
 SEED = Path(os.environ.get("CREDITRISK_SEED", Path(__file__).parents[1] / "../shared/data/seed"))
 ONE = Portfolio("one", {"x": Column("x", "money"), "k": Column("k", "category"), "y": Column("y", "category", known="outcome")}, "y", "1")
-
-
-@functools.cache
-def portfolio() -> Portfolio:
-    return Portfolio.load("pago_atiempo")
-
-
-@functools.cache
-def loans() -> pd.DataFrame:
-    return clean(sample_loans(), portfolio())[0]
-
-
-def draw(n: int, chance: np.random.RandomState) -> pd.DataFrame:
-    return loans().iloc[chance.randint(0, len(loans()), n)].reset_index(drop=True)
 
 
 def frame(x, k="a") -> pd.DataFrame:
