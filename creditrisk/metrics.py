@@ -7,8 +7,9 @@ __all__ = ['SECONDS', 'POINTS', 'Metrics', 'cumulated', 'points_counted', 'famil
 
 # %% ../nbs/05g_metrics.ipynb #7e629ada
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from itertools import repeat
 
 # %% ../nbs/05g_metrics.ipynb #36c40cb4
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # upper bounds of latencies
@@ -19,13 +20,13 @@ class Metrics:
     "What happened since the server started."
 
     def __init__(self):
-        self.requests: Counter[tuple[str, int]] = Counter()  # by route and status
-        self.latencies: dict[str, list[int]] = {}  # by route: requests a bucket, the last beyond all bounds
-        self.seconds: Counter[str] = Counter()  # by route
-        self.refusals: Counter[str] = Counter()  # by code
-        self.scores: dict[str, Counter[int]] = {"champion": Counter(), "challenger": Counter()}  # applicants by points
-        self.bands: Counter[str] = Counter()  # applicants by band
-        self.events: Counter[str] = Counter()  # reloads, failed reloads, failures of the challenger
+        self.requests: dict[tuple[str, int], int] = defaultdict(int)  # by route and status
+        self.latencies: dict[str, list[int]] = defaultdict(lambda: [0] * (len(SECONDS) + 1))  # by route: requests a bucket, the last beyond all bounds
+        self.seconds: dict[str, float] = defaultdict(float)  # by route
+        self.refusals: dict[str, int] = defaultdict(int)  # by code
+        self.scores: dict[str, dict[int, int]] = {"champion": defaultdict(int), "challenger": defaultdict(int)}  # applicants by points
+        self.bands: dict[str, int] = defaultdict(int)  # applicants by band
+        self.events: dict[str, int] = defaultdict(int)  # reloads, failed reloads, failures of the challenger
 
     def answered(
         self,
@@ -36,8 +37,6 @@ class Metrics:
         "Count an answer."
         self.requests[route, status] += 1
         self.seconds[route] += seconds
-        if route not in self.latencies:
-            self.latencies[route] = [0] * (len(SECONDS) + 1)
         self.latencies[route][bisect_left(SECONDS, seconds)] += 1
 
     def refused(
@@ -45,18 +44,14 @@ class Metrics:
         codes: Iterable[str],  # of faults, or the status
     ) -> None:
         "Count what was wrong with a request, each kind once."
-        self.refusals.update(dict.fromkeys(codes, 1))
+        for code in dict.fromkeys(codes):
+            self.refusals[code] += 1
 
-    def scored(self, scores: list[int], bands: list[str]) -> None:
+    def scored(self, scores: list[int], bands: list[str] = (), role: str = "champion") -> None:
         "Count applicants."
-        counts = self.scores["champion"]
-        if len(scores) > 50:
-            counts.update(scores)
-        else:  # a call costs more than the counting
-            for score in scores:
-                counts[score] += 1
-        for band in dict.fromkeys(bands):
-            self.bands[band] += bands.count(band)
+        for counts, values in ((self.scores[role], scores), (self.bands, bands)):
+            for value, n in Counter(values).items() if len(values) > 50 else zip(values, repeat(1)):  # a Counter has its price, which a few don't pay
+                counts[value] += n
 
 # %% ../nbs/05g_metrics.ipynb #41a6d59c
 def cumulated(
@@ -72,7 +67,7 @@ def cumulated(
 
 
 def points_counted(
-    scores: Counter[int],  # applicants by points
+    scores: dict[int, int],  # applicants by points
 ) -> list[int]:  # applicants a bucket of POINTS
     "Scores in buckets."
     counts = [0] * (len(POINTS) + 1)

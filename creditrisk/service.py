@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from .compiled import Weighed
-from .intake import MAX_ROWS, MAX_TEXT, Intake, Refusal, key_name
+from .intake import MAX_ROWS, MAX_TEXT, Intake, Refusal, Rows, key_name
 from .metrics import Metrics
-from .scorer import LANGS, TOLERANCE, Scorer, pd_of, reasons_of, run_path
+from .scorer import LANGS, TOLERANCE, Scorer, held, pd_of, reasons_of, run_path
 from .terms import ScorerError
 
 if TYPE_CHECKING:  # these need packages that scoring alone does not
@@ -32,15 +32,15 @@ if TYPE_CHECKING:  # these need packages that scoring alone does not
 logger = logging.getLogger("creditrisk.service")
 
 # %% ../nbs/05k_service.ipynb #a0bd053e
-def raw_columns(intake: Intake, rows: list[tuple]) -> dict[str, list]:  # by field
+def raw_columns(intake: Intake, rows: Rows) -> dict[str, list]:  # by field
     "The raw values of a request, None where nothing was said."
-    columns = zip(*rows, strict=True)
+    columns = zip(*rows(), strict=True)
     return {f.name: [None if v is intake.unsaid else v for v in column] for f, column in zip(intake.fields, columns, strict=True)}
 
 
 def answer(
     intake: Intake,
-    rows: list[tuple],  # raw values
+    rows: Rows,
     weighed: Weighed,
     *,
     explain: int = 0,  # reasons an applicant
@@ -49,20 +49,23 @@ def answer(
     "What POST /predict answers."
     scorer, points = intake.scorer, intake.scorer.points
     log_odds, absents, asides, _ = weighed
-    approve, refuse, offset, factor = scorer.approve, scorer.refuse, points.offset, points.factor  # local names, and no calls: this is done ten thousand times
-    pds = [(odds := exp(z)) / (1 + odds) if -700 < z < 0 else pd_of(z) for z in log_odds]
+    if not -700 < min(log_odds) <= max(log_odds) < 700:
+        log_odds = [*map(held, log_odds)]
+    approve, refuse, offset, factor = scorer.approve, scorer.refuse, points.offset, points.factor
+    pds = [(odds := exp(z)) / (1 + odds) for z in log_odds]  # as pd_of, points.of and band_of; their calls would cost more than they do
     content = {
         "predictions": [1 if pd < refuse else 0 for pd in pds],
         "pd": pds,
-        "score": [round(offset - factor * z if -700 < z < 700 else points.of(z)) for z in log_odds],
+        "score": [round(offset - factor * z) for z in log_odds],
         "band": ["approve" if pd < approve else "refuse" if pd >= refuse else "review" for pd in pds],
         "absent": absents,
         "set_aside": asides,
         "model": scorer.name,
     }
     if explain:
-        parts = scorer.model.weigh(scorer.cells(raw_columns(intake, rows), len(rows)), len(rows))[1]
-        content["reasons"] = reasons_of(scorer, parts, len(rows), k=explain, lang=lang)
+        n = len(pds)
+        parts = scorer.model.weigh(scorer.cells(raw_columns(intake, rows), n), n)[1]
+        content["reasons"] = reasons_of(scorer, parts, n, k=explain, lang=lang)
     return content
 
 # %% ../nbs/05k_service.ipynb #b0fef36a
@@ -236,25 +239,25 @@ class Service:
     async def predict(self, body: bytes, query: bytes, request_id: str) -> dict:
         "Answer POST /predict; raises Refusal."
         intake, options = self.ready(), read_options(query) if query else {}
-        found = intake.fast(body) or (intake.careful(body) if len(body) < LARGE else await asyncio.to_thread(intake.careful, body))
-        content = answer(intake, *found, **options)
+        rows, weighed = intake.fast(body) or (intake.careful(body) if len(body) < LARGE else await asyncio.to_thread(intake.careful, body))
+        content = answer(intake, rows, weighed, **options)
         content["request_id"] = request_id
         if self.settings.decisions_url:
-            await self._record(intake, body, found[0], content)
+            await self._record(intake, body, rows, content)
         elif self.challenger:
-            self._shadow_later(raw_columns(intake, found[0]), len(found[0]))
+            self._shadow_later(raw_columns(intake, rows), len(content["pd"]))
         self.metrics.scored(content["score"], content["band"])
         return content
 
-    async def _record(self, intake: Intake, body: bytes, rows: list[tuple], content: dict) -> None:
+    async def _record(self, intake: Intake, body: bytes, rows: Rows, content: dict) -> None:
         "Write a decision down before it is answered; raises Refusal where the settings want that of one that can't be."
         from creditrisk.decisions import Decision, DecisionError
 
         keep = self.settings.on_full == "drop"
-        keys = [None if row[-1] is intake.unsaid or row[-1] is None else str(row[-1]) for row in rows] if intake.extra else None
+        keys = [None if row[-1] is intake.unsaid or row[-1] is None else str(row[-1]) for row in rows()] if intake.extra else None
         decision = Decision(content["request_id"], body, content["model"]["version"], content["model"]["sha256"], content["pd"], content["score"], content["band"], applicants=keys)
         if self.challenger:
-            decision.shadow_pd, decision.shadow = await self._shadowed(raw_columns(intake, rows), len(rows))
+            decision.shadow_pd, decision.shadow = await self._shadowed(raw_columns(intake, rows), len(content["pd"]))
         try:
             written = await self.opened().record(decision, keep=keep)
         except DecisionError as error:
@@ -274,7 +277,7 @@ class Service:
             self.metrics.events["challenger failed"] += 1
             logger.warning("the challenger failed: %s", type(error).__name__)
             return None, ""
-        self.metrics.scores["challenger"].update(points)
+        self.metrics.scored(points, role="challenger")
         return pds, intake.scorer.name["version"]
 
     def _shadow_later(self, columns: dict[str, list], n: int) -> None:

@@ -80,7 +80,7 @@ def _number_reader(field: "Field") -> Reader:
 def plain_levels(field: "Field") -> dict[str | int, str]:
     "What the known levels mean, as text and as whole numbers."
     plain = {v: v for v in frozenset(field.levels or ()) - field.coded}
-    return plain | {int(v): v for v in plain if re.fullmatch(r"0|-?[1-9][0-9]{0,17}", v)}
+    return plain | {int(v): v for v in plain if re.fullmatch(r"0|-?[1-9][0-9]{0,14}", v)}
 
 
 def _level_reader(field: "Field") -> Reader:

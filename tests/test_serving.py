@@ -288,7 +288,7 @@ def test_the_promoted_run_comes_before_the_latest(card, tmp_path, monkeypatch):
 
 def test_a_model_that_requests_would_score_otherwise_is_not_served(run, monkeypatch):
     watched = Watched(lambda: run, metrics=Metrics())
-    monkeypatch.setattr("creditrisk.intake.compile_rows", lambda *a, **k: lambda rows: ([0.1] * len(rows), [[] for _ in rows], [[] for _ in rows], 0))
+    monkeypatch.setattr("creditrisk.intake.compile_rows", lambda *a, **k: lambda rows: ([0.1 for _ in rows], [[]], [[]], 0))  # of one row
     watched.look()
     assert watched.intake is None and "from a request" in watched.reason
 
