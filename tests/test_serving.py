@@ -454,6 +454,40 @@ def test_a_slow_body_is_bounded_and_logs_have_no_personal_data(run):
     assert not any(word in json.dumps(lines) for word in ("7946", "explain", "127.0.0.1:" + str(port) + "/predict"))
 
 
+def test_silence_ends_a_connection_and_use_does_not(run):
+    from http.client import HTTPConnection
+
+    with served(run, body_seconds=0.4) as (_, port), closing(HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+        for _ in range(8):
+            connection.request("POST", "/predict", body=json.dumps(BODY), headers={"content-type": "application/json"})
+            with connection.getresponse() as found:
+                assert found.status == 200 and json.load(found)["predictions"]
+            time.sleep(0.1)
+        assert received(connection.sock) == b""
+
+
+def test_an_answer_in_one_piece_says_what_one_in_parts_says(run):
+    app, sent = create_app(run), []
+
+    async def receive():
+        return {"type": "http.request", "body": json.dumps(BODY).encode()}
+
+    async def send(message):
+        sent.append(message)
+
+    def whole(scope, answer):
+        sent.append(answer)
+        return len(sent) == 1
+
+    scope = {"type": "http", "path": "/predict", "method": "POST", "query_string": b"", "headers": [(b"x-request-id", b"r-1")], "server": None}
+    for _ in range(2):
+        asyncio.run(app(scope | {"extensions": {"creditrisk.whole": whole}}, receive, send))
+    once, refused, head, body = sent
+    lines = b"".join(b"%b: %b\r\n" % header for header in sorted(head["headers"]))
+    found = once.removesuffix(b"\r\n\r\n" + body["body"]).removeprefix(b"HTTP/1.1 200 OK\r\n").split(b"\r\n")
+    assert once == refused and b"".join(line + b"\r\n" for line in sorted(found)) == lines
+
+
 def test_a_head_request_is_answered_over_a_kept_connection(run):
     from http.client import HTTPConnection
 
