@@ -44,15 +44,15 @@ def other_reader(
 
 # %% ../nbs/05c_compiled.ipynb #bd801c32
 def _number_test(field: Field, f: str) -> str:
-    "Whether a raw number is plainly good."
+    "Whether a number, a float, is plainly good."
     low, high = (None if v is None else finite(v) for v in (field.min, field.max))
     bounds = [f"{f} >= {low!r}"] * (low is not None) + [f"{f} <= {high!r}"] * (high is not None)
     codes = [finite(c) for c in sorted(field.coded) if (low is None or c >= low) and (high is None or c <= high)]
     seen = field.outside == "missing" or field.codes  # whoever decoded the request has looked at the bounds of the others
-    return " and ".join([f"{f}.__class__ is float", *(bounds if seen else []), *(f"{f} != {c!r}" for c in codes)])
+    return " and ".join([*(bounds if seen else []), *(f"{f} != {c!r}" for c in codes)]) or "True"
 
 
-def cell_source(i: int, field: Field) -> tuple[str, str, str]:  # when a raw value is plainly good, its cell then, and the cell of any other
+def cell_source(i: int, field: Field) -> tuple[str, str, str]:  # when a raw value that is there is plainly good, its cell then, and the cell of any other
     "What a field's cell is."
     f = f"f{i}"
     other = f"other{i}({f}, absent, aside)"
@@ -94,7 +94,7 @@ def added_source(
 
 # %% ../nbs/05c_compiled.ipynb #dba88073
 Weighed = tuple[list[float], list[list[str]], list[list[str]], int]  # log-odds, names of what is absent, names of what is set aside, fields not said in all
-START = """def weigh(rows):
+START = """def weigh(rows, unsaid=unsaid):
     log_odds, absents, asides, absent, aside, silent = [], {{}}, {{}}, [], [], 0
     for {values} in rows:"""
 END = """        if absent: absents[len(log_odds)] = {absent}; absent = []
@@ -133,7 +133,7 @@ class _Writer:
             if name not in self.alone:
                 i = self.index[name]
                 test, plain, other = cell_source(i, self.fields[i])
-                lines.append(f"c{i} = {plain} if {test} else {other}")
+                lines.append(f"c{i} = {plain} if f{i} is not None and f{i} is not unsaid and {test} else {other}")
         for i, derived in enumerate(self.model.columns.derived.values()):
             inputs = "".join(f"c{j} if c{j}.__class__ is float else nan, " for j in map(self.index.get, derived.inputs))
             lines += [f"x = derive{i}(({inputs}))", f"d{i} = x if -inf < x < inf else None"]
@@ -153,7 +153,7 @@ class _Writer:
             else:
                 value = added_source(k, self.terms[k], plain, plain=True)
             missing = f"absent.append(name{i}); z += {self.model.terms[k].values([None])[0]!r}"
-            lines += [f"if {test}: z += {value}", f"elif f{i} is unsaid: silent += 1; {missing}", f"elif f{i} is None: {missing}", f"else: z += add{k}([{other}])[0]"]
+            lines += [f"if f{i} is None: {missing}", f"elif f{i} is unsaid: silent += 1; {missing}", f"elif {test}: z += {value}", f"else: z += add{k}([{other}])[0]"]
         return lines
 
     def source(self, checked: set[str]) -> str:

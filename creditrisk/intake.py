@@ -210,14 +210,15 @@ def careful_rows(
     scorer: Scorer,
     body: bytes,
     extra: dict[str, Field] | None = None,  # fields that a row may have besides those of the model
-) -> list[tuple]:  # raw values in the order of the fields
+) -> list[tuple]:  # raw values in the order of the fields, numbers as floats
     "Read a body value by value; raises Refusal with every fault."
     fields = scorer.fields | (extra or {})
     rows = _check_shape(parse_carefully(body), fields, scorer)
     faults = ({"row": i, "field": f, "code": code, "message": f"row {i}{f', {f}' if f else ''}: {words}"} for i, row in enumerate(rows) for f, code, words in row_faults(scorer, row, fields))
     if first := next(faults, None):
         raise _refusal(chain([first], faults))
-    return [tuple([row.get(name) for name in fields]) for row in rows]
+    numbers = {name for name, field in fields.items() if field.numeric}
+    return [tuple([as_number(v) if (v := row.get(name)) is not None and name in numbers else v for name in fields]) for row in rows]
 
 # %% ../nbs/05e_intake.ipynb #f4e6a500
 Rows = Callable[[], Iterator[tuple]]  # an applicant's raw values, in the order of the fields; made anew each time, because few need them twice
