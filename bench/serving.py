@@ -2,7 +2,8 @@
 
 Needs wrk (Debian: apt-get install wrk). A single application a request from 8 clients, then 10,000 a request from 2; one worker each.
 The floor is a bare ASGI app on uvicorn, uvloop and httptools that reads the body, parses it with orjson and answers a constant. Every server
-is measured in every round, one after the other; the table has the best round of each, because what disturbs a measurement makes it slower."""
+is measured in every round, one after the other; a ratio is that of one round, so that a machine that is slower for a while is so for both, and the
+table has the medians of the rounds, with the lowest and the highest ratio."""
 
 import argparse
 import json
@@ -15,9 +16,11 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections import defaultdict
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 
 from _peers import ROOT, peer_python
 
@@ -34,12 +37,11 @@ class Server:
     path: str = "/predict"
     body: str = "rows"  # which bodies it understands
     extra: dict = field(default_factory=dict)  # environment
-    best: dict = field(default_factory=dict)  # the best of each figure, over the rounds
+    found: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))  # figures, a round each
 
     def keep(self, **figures) -> None:
         for name, value in figures.items():
-            better = max if name.endswith("/s") else min
-            self.best[name] = better(value, self.best.get(name, value))
+            self.found[name].append(value)
 
 
 def make_models(folder: Path) -> None:
@@ -190,17 +192,23 @@ def measure(server: Server, folder: Path, seconds: int) -> None:
         process.wait(60)
 
 
-def table(found: list[Server]) -> str:
+def ratio(tops: list[float], bottoms: list[float]) -> str:
+    "The median of the rounds' ratios, the lowest and the highest."
+    found = [a / b for a, b in zip(tops, bottoms, strict=True)]
+    return f"{median(found):.3g} ({min(found):.2g} to {max(found):.2g})"
+
+
+def table(servers: list[Server]) -> str:
     "Markdown: rates, and CPU time that one request takes, as ratios to the floor's."
-    top = found[0].best
+    top = servers[0].found
     head = ["server, 1 worker", "1 row: req/s", "x floor", "CPU µs", "floor's CPU / its", "10,000 rows: rows/s", "x floor", "CPU ms", "floor's CPU / its", "RSS MiB, single rows", "and 10,000", "start to first score, s"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for server in found:
-        b, figures = server.best, []
+    for server in servers:
+        f, figures = server.found, []
         for rows, unit in ((1, 1e6), (ROWS, 1e3)):
-            rate, cpu = b[f"{rows} rows/s"], b[f"{rows} cpu"]
-            figures += [f"{rate:,.0f}", f"{rate / top[f'{rows} rows/s']:.3g}", f"{cpu * unit:,.0f}", f"{top[f'{rows} cpu'] / cpu:.3g}"]
-        figures += [format(b[name], form) for name, form in (("1 rss", ".0f"), (f"{ROWS} rss", ".0f"), ("ready", ".1f"))]
+            rate, cpu = f"{rows} rows/s", f"{rows} cpu"
+            figures += [f"{median(f[rate]):,.0f}", ratio(f[rate], top[rate]), f"{median(f[cpu]) * unit:,.0f}", ratio(top[cpu], f[cpu])]
+        figures += [format(median(f[name]), form) for name, form in (("1 rss", ".0f"), (f"{ROWS} rss", ".0f"), ("ready", ".1f"))]
         lines.append(f"| {' | '.join([server.name, *figures])} |")
     return "\n".join(lines)
 
@@ -208,7 +216,7 @@ def table(found: list[Server]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=int, default=5, help="of load a figure")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="*", help="words in the names of the servers that are measured")
     parser.add_argument("--folder", type=Path, help="use the models of this folder, made when they are not there")
     options = parser.parse_args()

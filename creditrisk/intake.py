@@ -276,7 +276,7 @@ class Intake:
         looked = {f.name for f in self.fields if f.outside == "reject" and (f.codes or not f.numeric)}
         options = {"checked": looked - {*scorer.model.inputs}, "wrong": fault, "unsaid": UNSET}
         self.weigh = compile_rows(scorer.card, scorer.model, self.fields, **options) if isinstance(scorer.model, Additive) else tree_rows(scorer.model, self.fields, **options)
-        self.most = len(scorer.model.inputs) or -1  # of names that may be absent; with all of them a row says nothing
+        self.nothing = [f.name for f in self.fields if f.name in scorer.model.inputs] or None  # the names that are absent where a row says nothing
 
     def _decoded(self, body: bytes) -> tuple[Rows, int]:  # rows, and keys of the body's objects if every field was said
         "The rows of a body; raises ValueError if msgspec takes them for wrong."
@@ -304,7 +304,7 @@ class Intake:
             return None
         colons = body.count(b":") - keys + weighed[3]
         twice = b"\\" in body or (colons and colons != sum(row[i].count(":") for row in rows() for i in self.texts if type(row[i]) is str))
-        return None if twice or self.most in map(len, weighed[1]) else (rows, weighed)
+        return None if twice or self.nothing in weighed[1] else (rows, weighed)
 
     def careful(self, body: bytes) -> tuple[Rows, Weighed]:
         "What a body says and weighs, read value by value; raises Refusal with every fault."
