@@ -241,16 +241,13 @@ class Door:
 
     async def _answer(self, scope: dict, send: Callable, content: dict, request_id: str) -> int:  # status
         "Answer with JSON, in one piece where the server can."
-        whole = scope.get("extensions", {}).get(WHOLE)
-        if whole:
-            body = self.encode(content)
-            if whole(scope, OK % (request_id.encode(), len(body), body)):
-                return 200
-        return await self._send(send, 200, content, request_id)
+        whole, body = scope.get("extensions", {}).get(WHOLE), self.encode(content)
+        if whole and whole(scope, OK % (request_id.encode(), len(body), body)):
+            return 200
+        return await self._send(send, 200, body, request_id)
 
-    async def _send(self, send: Callable, status: int, content: dict, request_id: str, *more: tuple[bytes, bytes]) -> int:
+    async def _send(self, send: Callable, status: int, body: bytes, request_id: str, *more: tuple[bytes, bytes]) -> int:
         "Answer with JSON."
-        body = self.encode(content)
         headers = [JSON, (b"content-length", b"%d" % len(body)), (b"x-request-id", request_id.encode()), *SAFE, *more]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -261,7 +258,7 @@ class Door:
         self.metrics.refused([e["code"] for e in refusal.content["errors"]] or [str(refusal.status)])
         more = [(k.encode(), v.encode()) for k, v in refusal.headers.items()]
         unread = [CLOSE] if refusal.status in (401, 403, 408, 413, 415, 429) else []
-        return await self._send(send, refusal.status, refusal.content | {"request_id": request_id}, request_id, *more, *unread)
+        return await self._send(send, refusal.status, self.encode(refusal.content | {"request_id": request_id}), request_id, *more, *unread)
 
     async def _pass(self, scope: dict, receive: Callable, send: Callable, request_id: str) -> int:  # status
         "Let the app behind answer."

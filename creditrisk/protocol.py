@@ -19,22 +19,30 @@ HEAD = 65_536  # bytes of a request's head
 class Protocol(HttpToolsProtocol):
     "uvicorn's protocol, with answers in one piece and with bounds on heads and on silence."
 
-    seconds = 10.0  # that a request's head may take to arrive, and that a connection may be silent
-    size = 0  # bytes that came while a head was on its way
-    seen: object = None  # the request that was waited for when last looked at
+    seconds = 10.0  # that a request's head may take to arrive, and that a connection may be silent, or at least half of it
+    size = 0  # bytes that came while a head was on its way, after those that it began with
+    seen: object = None  # what was waited for when last looked at
+    timer: asyncio.TimerHandle
 
     @property
-    def waits(self) -> bool:
-        "Whether it is the client's turn. uvicorn has a scope from a head's first line on, and a cycle with it when the head is there."
-        return self.cycle is None or self.cycle.scope is not self.scope or self.cycle.response_complete
+    def complete(self) -> bool:
+        "Whether the last head that began is there: uvicorn has a scope from its first line on, and a cycle with it at its end."
+        return self.cycle is not None and self.cycle.scope is self.scope
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
-        self.loop.call_later(self.seconds, self.look)
+        self.extensions = {WHOLE: self.whole}
+        self.timer = self.loop.call_later(self.seconds, self.look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.timer.cancel()
+        self.extensions.clear()  # or the connection and its scopes would hold each other
 
     def data_received(self, data: bytes) -> None:
+        before = self.scope
         super().data_received(data)
-        if self.cycle is not None and self.cycle.scope is self.scope:
+        if self.complete or self.scope is not before:
             self.size = 0
             return
         self.size += len(data)
@@ -43,15 +51,16 @@ class Protocol(HttpToolsProtocol):
 
     def look(self) -> None:
         "Close a connection that waits too long; look again later."
-        if self.waits and self.seen is self.scope:
+        waits = self.cycle is None or self.cycle.response_complete  # whether it is the client's turn
+        turn = (self.cycle if self.complete else self.scope) if waits else self
+        if waits and self.seen is turn:
             self.transport.close()
         if not self.transport.is_closing():
-            self.seen = self.scope if self.waits else self
-            self.loop.call_later(self.seconds / 2, self.look)
+            self.seen, self.timer = turn, self.loop.call_later(self.seconds / 2, self.look)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["extensions"] = {WHOLE: self.whole}
+        self.scope["extensions"] = self.extensions
 
     def whole(self, scope: dict, answer: bytes) -> bool:  # whether it was sent
         "Send a whole answer to a request whose body was read; not where uvicorn has more to do than that."

@@ -80,7 +80,7 @@ class Settings(BaseSettings):
     api_keys: Annotated[dict[str, str], NoDecode] = Field({}, description="name=SHA-256 of each key, separated by commas; none is allowed on loopback only")
     rate_limit: str = Field("100/second", description="requests a key, as in 100/second or 5000/hour; 0 for no limit")
     max_body: int = Field(8_000_000, ge=1000, le=100_000_000, description="bytes of a body; 10,000 rows of 21 fields take about 6,000,000")
-    body_seconds: float = Field(10, gt=0, le=600, description="seconds that a body may take to arrive")
+    body_seconds: float = Field(10, gt=0, le=600, description="seconds that a head or a body may take to arrive, and that a connection may be silent, or at least half of them")
     max_connections: int = Field(1000, ge=1, description="connections at a time; more are answered 503")
     decisions_url: SecretStr | None = Field(None, description="decision log: sqlite:///file or postgresql://user:password@host/database; none by default")
     on_full: Literal["drop", "refuse"] = Field("drop", description="what happens when a decision can't be logged: it is counted and answered, or refused with 503")

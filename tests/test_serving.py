@@ -457,12 +457,12 @@ def test_a_slow_body_is_bounded_and_logs_have_no_personal_data(run):
 def test_silence_ends_a_connection_and_use_does_not(run):
     from http.client import HTTPConnection
 
-    with served(run, body_seconds=0.4) as (_, port), closing(HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+    with served(run, body_seconds=2) as (_, port), closing(HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
         for _ in range(8):
             connection.request("POST", "/predict", body=json.dumps(BODY), headers={"content-type": "application/json"})
             with connection.getresponse() as found:
                 assert found.status == 200 and json.load(found)["predictions"]
-            time.sleep(0.1)
+            time.sleep(0.3)
         assert received(connection.sock) == b""
 
 
