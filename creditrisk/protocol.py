@@ -52,7 +52,7 @@ class Protocol(HttpToolsProtocol):
     def look(self) -> None:
         "Close a connection that waits too long; look again later."
         waits = self.cycle is None or self.cycle.response_complete  # whether it is the client's turn
-        turn = (self.cycle if self.complete else self.scope) if waits else self
+        turn = (self.cycle if self.complete else self.scope) if waits else False
         if waits and self.seen is turn:
             self.transport.close()
         if not self.transport.is_closing():
