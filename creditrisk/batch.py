@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .artifacts import written
+from .database import database
 from .intake import fault
 from .scorer import Scorer, band_of, pd_of, reasons_of
 from .terms import NOTHING, SET_ASIDE, Field, as_number
@@ -212,25 +213,6 @@ def _parquet_source(path: Path, chunk: int) -> Iterator[Source]:
         raise BatchError(f"{path} can't be read as Parquet: {str(error)[:200]}") from None
 
 
-@contextmanager
-def _engine_of(url: str):
-    "An engine for a URL; what goes wrong is a BatchError, without the password."
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from creditrisk.ledger import DecisionError, engine_for, said_of
-
-    try:
-        engine = engine_for(url)
-    except DecisionError as error:
-        raise BatchError(str(error)) from None
-    try:
-        yield engine
-    except SQLAlchemyError as error:
-        raise BatchError(f"the database says: {said_of(error)}") from None
-    finally:
-        engine.dispose()
-
-
 def _as_table(names: list[str], rows: list, kinds):  # pyarrow table
     "Rows of a query as a table, of the kinds of those before where there were any."
     from decimal import Decimal
@@ -247,20 +229,13 @@ def _as_table(names: list[str], rows: list, kinds):  # pyarrow table
         raise BatchError(f"a column of the query changes its type: {str(error)[:100]}. Cast it in the query") from None
 
 
-def _existing(engine):
-    "An engine that would not make a new SQLite file where there is none."
-    if engine.dialect.name == "sqlite" and not Path(engine.url.database or "").is_file():
-        raise BatchError(f"there is no SQLite file {engine.url.database}")
-    return engine
-
-
 @contextmanager
 def _sql_source(url: str, query: str | None, chunk: int) -> Iterator[Source]:
     from sqlalchemy import text
 
     if not query:
         raise BatchError("a URL is read as a database and needs a query: give --query 'select * from applications'")
-    with _engine_of(url) as engine, _existing(engine).connect() as connection:
+    with database(url, BatchError) as engine, engine.connect() as connection:
         result = connection.execution_options(stream_results=True, max_row_buffer=chunk).execute(text(query))
         names = list(result.keys())
 
@@ -344,7 +319,7 @@ def _sql_target(url: str, name: str | None) -> Iterator[Callable]:
 
     if not name:
         raise BatchError("a database needs the name of a table to write: give --table")
-    with _engine_of(url) as engine, engine.connect() as connection:
+    with database(url, BatchError, new=True) as engine, engine.connect() as connection:
         if sa.inspect(connection).has_table(name):
             raise BatchError(f"there is a table {name} already: choose another name, or drop it")
         connection.commit()

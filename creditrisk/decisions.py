@@ -19,8 +19,9 @@ from datetime import timedelta
 from sqlalchemy import select
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
+from .database import said_of
 from creditrisk.ledger import (
-    SLICE, Decision, DecisionError, Outcome, add_outcomes, connected, engine_of, erase_applicant, erase_before, hashed, is_stored, prepare, read_decisions, said_of, schema,
+    SLICE, Decision, DecisionError, Outcome, add_outcomes, connected, engine_of, erase_applicant, erase_before, hashed, is_stored, prepare, read_decisions, schema,
     stream_decisions, utc_now, write,
 )  # fmt: skip
 

@@ -300,8 +300,9 @@ def test_a_file_that_may_not_be_read(toy, tmp_path, monkeypatch):
         ("sqlite:///{}/loans.db", "select * from lones", "no such table: lones"),
         ("sqlite:///{}/loans.db", "delete from loans", "does not return rows"),
         ("sqlite:///{}/loans.db", "select * from loans where edad < 0", "no rows"),
-        ("postgresql://ana:s3cret@host:port/db", "select 1", "could not be read"),
-        ("nosuch://ana:s3cret@host/db", "select 1", "could not be read"),
+        ("postgresql://ana:s3cret@host:port/db", "select 1", "URL can't be used"),
+        ("nosuch://ana:s3cret@host/db", "select 1", "URL can't be used"),
+        ("postgresql://ana:s3cret@127.0.0.1:1/db", "select 1", "the database says"),
         ("https://example.org/loans.csv", "", "Download a file on the web first"),
     ],
 )

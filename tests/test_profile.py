@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from embedded import draw, loans, portfolio
 
 from creditrisk import chunks, counts, dependence, profile
+from creditrisk.database import database
 from creditrisk.drift import SEVERITIES, adjusted, js, ks, psi, two_shares
 from creditrisk.load import Column, DataError, Portfolio, clean, read_loans
 from creditrisk.profile import Profile, code_values, count_levels, count_numbers, float_codes
@@ -74,6 +75,13 @@ def test_any_source_in_pieces_gives_the_same_profile(tmp_path, monkeypatch, larg
         assert whole.like(source, query=query) == whole, source
     parts = [Profile.fit(loans()[i : i + 1500], portfolio()) for i in range(0, len(loans()), 1500)]
     assert functools.reduce(lambda a, b: b + a, parts) == whole and bool(whole.moments.sums[0].any()) == (large > len(loans()))
+
+
+def test_a_query_of_postgresql_gives_the_same_profile(postgres_url, monkeypatch):
+    with database(postgres_url, DataError) as engine:
+        loans().to_sql("loans", engine, index=False)
+    monkeypatch.setattr(chunks, "ROWS", 1700)
+    assert Profile.fit(postgres_url, portfolio(), query="select * from loans").to_json() == Profile.fit(loans(), portfolio()).to_json()
 
 
 def test_sources_that_cannot_be_read_are_refused_in_words(tmp_path):
