@@ -113,7 +113,7 @@ def create_app(
     **given,  # settings by name, over those of the environment
 ) -> Door:  # an ASGI app
     "The API: POST /predict, /outcomes and /forget, GET /health, /ready, /model and /metrics, and the documentation at /docs; raises SettingsError."
-    from fastapi import FastAPI
+    from fastapi_offline import FastAPIOffline
 
     from creditrisk.settings import read_settings
 
@@ -137,7 +137,7 @@ def create_app(
     async def refused(request, refusal: Refusal):
         return respond(refusal.content, refusal.status)
 
-    app = FastAPI(title="creditrisk", version=version("creditrisk"), lifespan=lifespan, redoc_url=None, description="Will a loan be paid on time?")
+    app = FastAPIOffline(title="creditrisk", version=version("creditrisk"), lifespan=lifespan, redoc_url=None, static_url="/docs/static", description="Will a loan be paid on time?")
     app.add_exception_handler(Refusal, refused)
     routes = _add_status(app, service)
     posts = {"/predict": service.predict, "/outcomes": service.outcomes, "/forget": service.forget}

@@ -161,7 +161,7 @@ class Limits:
 class Gate:
     "Lets in who has a key, and not too often; without keys, who came in by loopback."
 
-    OPEN = frozenset({"/health", "/ready", "/docs", "/docs/oauth2-redirect", "/openapi.json"})  # probes and documentation need no key
+    OPEN = frozenset({"/health", "/ready", "/docs", "/openapi.json"})  # probes and documentation need no key
 
     def __init__(self, settings: "Settings"):
         self.keys = settings.api_keys
@@ -169,15 +169,16 @@ class Gate:
 
     def admit(self, path: str, headers: dict[bytes, bytes], host: str | None) -> str | None:  # the caller's name
         "Who asks; raises Refusal if nobody may."
+        free = path in self.OPEN or path.startswith("/docs/")
         if not self.keys:
-            if path not in self.OPEN and is_exposed(host):
+            if not free and is_exposed(host):
                 raise Refusal(403, "this server has no API keys, so it answers on loopback addresses only: set CREDITRISK_API_KEYS")
             return None
         from creditrisk.settings import caller_of
 
         given = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
         caller = caller_of(self.keys, given) if given else None
-        if caller is None and path not in self.OPEN:
+        if caller is None and not free:
             raise Refusal(401, "an API key is needed, in the header X-API-Key or as Authorization: Bearer", headers={"www-authenticate": "Bearer"})
         if caller and self.limits and (wait := self.limits.take(caller)):
             raise Refusal(429, f"too many requests: at most {self.limits.items[0]} a key; ask again in {wait} s", headers={"retry-after": str(wait)})

@@ -176,6 +176,16 @@ def test_keys_and_limits(run):
         assert asked.get("/openapi.json").json()["components"]["securitySchemes"]
 
 
+def test_the_documentation_needs_no_other_server(run):
+    with client(run, api_keys=ENTRY) as asked:
+        page = asked.get("/docs").text
+        needed = re.findall(r"""(?:src|href)=["']([^"']+)""", page)
+        assert len(needed) >= 3 and "://" not in page
+        for path in needed:
+            found = asked.get(path)
+            assert found.status_code == 200 and found.headers["x-content-type-options"] == "nosniff", path
+
+
 def test_without_keys_only_loopback_is_answered(run):
     app = create_app(run)
     statuses = {}
