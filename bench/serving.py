@@ -1,4 +1,4 @@
-"""POST /predict beside other servers of the same model, in one run, as ratios: python bench/serving.py [--seconds 5] [--rounds 3] [--only floor ours].
+"""POST /predict beside other servers of the same model, in one run, as ratios: python bench/serving.py [--seconds 5] [--rounds 5] [--only floor ours].
 
 Needs wrk (Debian: apt-get install wrk). A single application a request from 8 clients, then 10,000 a request from 2; one worker each.
 The floor is a bare ASGI app on uvicorn, uvloop and httptools that reads the body, parses it with orjson and answers a constant. Every server

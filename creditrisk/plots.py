@@ -241,16 +241,18 @@ def plot_correlations(
     ax=None,
 ):
     "Both correlations as one map: blue together, vermilion against; figures from .05 on."
-    from matplotlib.colors import LinearSegmentedColormap
+    import seaborn as sns
 
     ax = canvas(ax, (0.36 * len(spearman) + 2.4, 0.3 * len(spearman) + 2))
-    both = np.tril(spearman) + np.triu(pearson, 1)
-    ax.imshow(both, cmap=LinearSegmentedColormap.from_list("palette", [BAD, "white", GOOD]), vmin=-1, vmax=1, aspect="auto")
-    for i, j in np.argwhere((np.abs(both) >= 0.05) & ~np.eye(len(both), dtype=bool)):
-        ax.text(j, i, f"{both[i, j]:.1f}".replace("0.", "."), ha="center", va="center", fontsize=6, color="white" if abs(both[i, j]) > 0.7 else "black")
     names = [fit(portfolio.label_of(c)) for c in spearman]
-    ax.set_xticks(range(len(names)), names, rotation=50, ha="right", rotation_mode="anchor")
-    ax.set_yticks(range(len(names)), names)
+    both = np.tril(spearman) + np.triu(pearson, 1)
+    figures = np.char.replace(np.char.mod("%.1f", both), "0.", ".")
+    figures[(np.abs(both) < 0.05) | np.eye(len(both), dtype=bool)] = ""
+    sns.heatmap(
+        both, vmin=-1, vmax=1, cmap=sns.blend_palette([BAD, "white", GOOD], as_cmap=True), cbar=False, ax=ax,
+        annot=figures, fmt="", annot_kws={"fontsize": 6}, xticklabels=names, yticklabels=names,
+    )  # fmt: skip
+    ax.set_xticks(ax.get_xticks(), names, rotation=50, ha="right", rotation_mode="anchor")
     return dress(ax, "Below the diagonal Spearman, above it Pearson")
 
 
@@ -262,14 +264,14 @@ def plot_pair(
     ax=None,
 ):
     "Two columns against each other, the darker the more loans; amounts are logarithmic."
-    from matplotlib.colors import LinearSegmentedColormap
+    import seaborn as sns
 
     ax, both = canvas(ax, (4, 3)), loans[list(pair)].dropna()
     logs = [portfolio.all_columns[c].type == "money" or axis_of(both[c])[2] for c in pair]
     drawn = both[np.logical_and.reduce([(both[c] > 0) | (not log) for c, log in zip(pair, logs)])]
     if len(drawn):
         x, y = (np.log10(drawn[c]) if log else drawn[c] for c, log in zip(pair, logs))
-        ax.hexbin(x, y, gridsize=28, bins="log", cmap=LinearSegmentedColormap.from_list("loans", ["#CFE3F3", GOOD, "#001F33"]), mincnt=1, linewidths=0)
+        ax.hexbin(x, y, gridsize=28, bins="log", cmap=sns.blend_palette(["#CFE3F3", GOOD, "#001F33"], as_cmap=True), mincnt=1, linewidths=0)
     ax.locator_params(nbins=5)
     left = len(both) - len(drawn)
     x, y = (f"{fit(portfolio.label_of(c))}{' (log10)' if log else ''}" for c, log in zip(pair, logs))
