@@ -388,6 +388,21 @@ def test_rounds_after_the_best_do_not_count(tmp_path):
     assert np.abs(saved(tmp_path, pipeline, loans, PORTFOLIO).score(raw)["pd"] - pipeline.predict_proba(raw)[:, 1]).max() < 1e-9
 
 
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_split_between_missing_and_all_others_is_served(sign, tmp_path):
+    raw = sample_loans(3000)
+    loans = load.clean(raw, PORTFOLIO)[0]
+    pipeline = fitted(PORTFOLIO, loans, small_models(PORTFOLIO)["short_xgboost"])
+    before = pipeline.predict_proba(raw)[:, 1]
+    model = json.loads(pipeline[-1].get_booster().save_raw("json"))
+    tree = model["learner"]["gradient_booster"]["model"]["trees"][0]
+    tree["split_conditions"][0] = sign * math.inf  # as newer versions of xgboost write it
+    pipeline[-1].load_model(bytearray(json.dumps(model), "utf-8"))
+    expected = pipeline.predict_proba(raw)[:, 1]
+    assert np.abs(expected - before).max() > 1e-3
+    assert np.abs(saved(tmp_path, pipeline, loans, PORTFOLIO).score(raw)["pd"] - expected).max() < 1e-9
+
+
 @pytest.mark.parametrize("name", ["base_rate", "random_forest", "xgboost"])
 def test_a_model_without_parts_is_served_without_reasons(name, tmp_path):
     loans = load.clean(sample_loans(2000), PORTFOLIO)[0]
