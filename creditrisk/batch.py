@@ -12,6 +12,7 @@ import difflib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from .artifacts import written
@@ -55,7 +56,7 @@ def read_column(column, field: Field) -> list:  # as a request would hold it, on
     if field.numeric and texts:
         with suppress(ArrowException):  # else cell by cell
             column, texts = compute.if_else(compute.equal(column, ""), None, column).cast(float64()), False
-    elif field.numeric and types.is_integer(kind):
+    elif types.is_decimal(kind) or (field.numeric and types.is_integer(kind)):
         column = column.cast(float64(), safe=False)
     values = column.to_pylist()
     if types.is_float64(column.type) and field.numeric and not compute.any(compute.is_nan(column)).as_py():
@@ -181,13 +182,22 @@ def _csv_tables(file, names: list[str], chunk: int) -> Iterator:  # pyarrow tabl
     "The parts of an open CSV."
     from pyarrow import ArrowException, Table, csv, string
 
-    convert = csv.ConvertOptions(column_types=dict.fromkeys(names, string()), strings_can_be_null=False)
+    convert, last = csv.ConvertOptions(column_types=dict.fromkeys(names, string()), strings_can_be_null=False), None
     try:
         for batch in csv.open_csv(file, csv.ReadOptions(block_size=4_000_000, use_threads=False), csv.ParseOptions(newlines_in_values=True), convert):
             for start in range(0, batch.num_rows, chunk):
                 yield Table.from_batches([batch.slice(start, chunk)])
+            last = batch[-1][-1].as_py() if batch.num_rows else last
     except ArrowException as error:
         raise BatchError(f"{file.name} can't be read as CSV: {_csv_fault(error)}. Check quotes and the number of fields in each line") from None
+    if "\n" in (last or "") and _quotes(file) % 2:  # pyarrow takes all that follows for one cell
+        raise BatchError(f"{file.name} has a quotation mark that is never closed, so that it takes in the lines after it")
+
+
+def _quotes(file) -> int:
+    "Quotation marks in an open file."
+    file.seek(0)
+    return sum(part.count(b'"') for part in iter(partial(file.read, 1_000_000), b""))
 
 
 @contextmanager

@@ -34,11 +34,11 @@ def other_reader(
         cell = field.read(value)
         if cell is None:
             absent.append(name)
-        elif cell is SET_ASIDE:
+        elif cell is SET_ASIDE or (known and cell not in known):
             aside.append(name)
         return cell
 
-    name = field.name
+    name, known = field.name, frozenset(() if field.numeric else field.levels or ())
     return other
 
 # %% ../nbs/05c_compiled.ipynb #bd801c32

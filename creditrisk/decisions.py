@@ -276,7 +276,7 @@ class DecisionLog:
             result = isinstance(error, IntegrityError) and is_stored(self.connection, place.decision)
         except DecisionError as conflict:
             result = conflict
-        if result is not True:
+        if result is False:
             logger.error("a decision can't be logged: %s", type(error).__name__)
             self.dropped += 1
         self._end([place], result)

@@ -135,7 +135,7 @@ def create_app(
         await service.close()
 
     async def refused(request, refusal: Refusal):
-        return respond(refusal.content, refusal.status)
+        return respond(refusal.content | {"request_id": request.scope["request_id"]}, refusal.status)
 
     app = FastAPIOffline(title="creditrisk", version=version("creditrisk"), lifespan=lifespan, redoc_url=None, static_url="/docs/static", description="Will a loan be paid on time?")
     app.add_exception_handler(Refusal, refused)
@@ -164,17 +164,15 @@ def log_config(level: str) -> dict:  # as logging.config.dictConfig takes it
     return {"version": 1, "disable_existing_loggers": False, "formatters": {"json": formatter}, "handlers": {"stderr": handler}, "loggers": loggers | {"uvicorn.access": {"level": "CRITICAL"}}}
 
 
-def http_protocol(seconds: float):  # that a head may take to arrive, and that a connection may be silent; as uvicorn takes it
-    "Our protocol, or whatever uvicorn has where its fastest is not installed."
-    try:
-        from creditrisk.protocol import Protocol
-    except ImportError:
-        return "auto"
-    return type("Protocol", (Protocol,), {"seconds": seconds})
+def http_protocol(settings: "Settings") -> type:  # as uvicorn takes it
+    "Our protocol, with the bounds that the settings say."
+    from creditrisk.protocol import Protocol
+
+    return type("Protocol", (Protocol,), {"seconds": settings.body_seconds, "most": settings.max_connections})
 
 
 def serve(settings: "Settings | None" = None) -> None:  # by default those of the environment
-    "Answer until told to stop; raises SettingsError or ScorerError if it should not start."
+    "Answer until told to stop; raises SettingsError, ScorerError or DecisionError if it should not start."
     import uvicorn
 
     from creditrisk.settings import read_settings
@@ -182,12 +180,16 @@ def serve(settings: "Settings | None" = None) -> None:  # by default those of th
     settings = settings or read_settings()
     settings.check_host()
     Scorer.load(settings.run)  # a server without a model would start, and refuse every request
+    if settings.decisions_url:
+        from creditrisk.ledger import engine_of
+
+        engine_of(settings.decisions_url.get_secret_value()).dispose()  # so would one whose log has no place
     app = create_app(settings=settings)
     gc.collect()
     gc.freeze()  # what is there now stays, so that it need not be looked through again and again
     gc.set_threshold(50_000, 20, 20)  # a large request makes tens of thousands of short-lived lists
     uvicorn.run(
-        app, host=settings.host, port=settings.port, http=http_protocol(settings.body_seconds), ws="none", log_config=log_config(settings.log_level),
+        app, host=settings.host, port=settings.port, http=http_protocol(settings), ws="none", log_config=log_config(settings.log_level),
         access_log=False, server_header=False, date_header=False, proxy_headers=False,
-        limit_concurrency=settings.max_connections, timeout_graceful_shutdown=settings.stop_seconds,
+        timeout_graceful_shutdown=settings.stop_seconds,
     )  # fmt: skip

@@ -34,6 +34,17 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def _in_utc(moment: datetime | str | None) -> datetime | None:
+    "A moment in UTC, which one without an offset is in; a text is ISO 8601."
+    if moment is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise DecisionError(f"{str(moment)[:40]!r} is not a day or a moment; expected something like 2026-01-31, or 2026-01-31T12:00:00") from None
+
+
 @dataclass(slots=True)
 class Decision:
     "What one request was answered: one entry a row in each list."
@@ -223,11 +234,16 @@ def write(
         raise
 
 
+def _answered(stored: str) -> list:
+    "What was asked and answered; a challenger, which may have changed since, has no part in it."
+    return [row and row[:3] + row[4:] for row in msgspec.json.decode(stored)]
+
+
 def is_stored(connection: Connection, decision: Decision) -> bool:
     "Whether a request is stored already; raises DecisionError if another one is, under its name."
     stored = connection.scalar(select(requests.c.decisions).where(requests.c.request_id == decision.request_id))
-    if stored is not None and msgspec.json.decode(stored) != msgspec.json.decode(rows_of(decision)):
-        raise DecisionError(f"the request id {decision.request_id} belongs to another request: choose a new one")
+    if stored is not None and _answered(stored) != _answered(rows_of(decision)):
+        raise DecisionError(f"the request id {decision.request_id} belongs to another request, or to the same one under another model: choose a new one")
     return stored is not None
 
 # %% ../nbs/05i_ledger.ipynb #569dd9a3
@@ -314,7 +330,7 @@ def add_outcomes(engine: Engine, given: list[Outcome]) -> list[str]:  # recorded
             results.append(result)
             if result in ("recorded", "changed"):
                 latest[key] = int(o.paid)
-                lines.append({"request_id": o.request_id, "row_no": o.row, "paid": int(o.paid), "observed_at": o.observed_at or now, "recorded_at": now})
+                lines.append({"request_id": o.request_id, "row_no": o.row, "paid": int(o.paid), "observed_at": _in_utc(o.observed_at) or now, "recorded_at": now})
         if lines:
             connection.execute(insert(outcomes), lines)
     return results
@@ -323,17 +339,11 @@ def add_outcomes(engine: Engine, given: list[Outcome]) -> list[str]:  # recorded
 AT_ONCE = 32  # requests in memory while reading; each may have 10,000 rows
 
 
-def _aware(moment: datetime | str | None) -> datetime | None:
-    "A moment in UTC; a text is ISO 8601."
-    moment = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
-    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
 def _decided(line, latest: dict[tuple[str, int], int]) -> Iterator[dict]:  # one a decision
     "A stored request's decisions."
     for i, row in enumerate(msgspec.json.decode(line.decisions)):
         if row is not None:
-            said = {"request_id": line.request_id, "row": i, "at": _aware(line.at), "version": line.version, "shadow": line.shadow or None}
+            said = {"request_id": line.request_id, "row": i, "at": _in_utc(line.at), "version": line.version, "shadow": line.shadow or None}
             yield said | dict(zip([*VALUES, "fields"], row, strict=True)) | {"paid": latest.get((line.request_id, i))}
 
 
@@ -352,8 +362,8 @@ def stream_decisions(
             if not inspect(connection).has_table(schema.name):
                 raise DecisionError(f"{engine.url.render_as_string()} holds no decision log")
             query = select(requests).order_by(requests.c.at, requests.c.request_id)
-            query = query if since is None else query.where(requests.c.at >= _aware(since))
-            query = query if until is None else query.where(requests.c.at < _aware(until))
+            query = query if since is None else query.where(requests.c.at >= _in_utc(since))
+            query = query if until is None else query.where(requests.c.at < _in_utc(until))
             for part in connection.execution_options(stream_results=True, max_row_buffer=AT_ONCE).execute(query).partitions(AT_ONCE):
                 latest = _latest(connection, [line.request_id for line in part])
                 for line in part:

@@ -24,7 +24,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
-from .artifacts import run_path
+from .artifacts import run_in_use
 from .execute import RunError, masked, start_server
 from .record import Run, drift_severities, note_monitoring, verdict
 from .report import show_end, terminal, verdict_lines
@@ -32,7 +32,7 @@ from .run import Stopped, complete_run, full_path, interruptible, notebooks_fold
 
 # %% ../nbs/06_pipeline.ipynb #08daba1a
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Predict whether loans are paid on time, and keep watching that prediction.")
-RunFolder = Annotated[str, typer.Option("--run", help="folder of a complete run")]
+RunFolder = Annotated[str | None, typer.Option("--run", help="folder of a complete run; by default output/production, or output/latest where nothing is promoted")]
 FailOnDrift = Annotated[bool, typer.Option("--fail-on-drift", help="exit with code 2 if the verdict is ROJO: a feature drifts, or the model no longer orders the loans")]
 Language = StrEnum("Language", ["es", "en"])
 Parameters = Annotated[list[str] | None, typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="parameter of the notebooks that know it")]
@@ -103,12 +103,12 @@ def monitor(
     decisions: Annotated[str | None, typer.Option(metavar="URL", help="or those that the API scored: its decision log")] = None,
     since: Annotated[str | None, typer.Option(metavar="DAY", help="first day of the decisions, as 2026-01-31")] = None,
     until: Annotated[str | None, typer.Option(metavar="DAY", help="day before which they end")] = None,
-    run: RunFolder = "output/latest",
+    run: RunFolder = None,
     timeout: Timeout = 1800,
     fail_on_drift: FailOnDrift = False,
 ):
     "Compare new loans with those of a run and say whether they drift."
-    folder, source, console = complete_run(run), notebooks_folder() / "04_monitoring.ipynb", terminal()
+    folder, source, console = complete_run(run or run_in_use()), notebooks_folder() / "04_monitoring.ipynb", terminal()
     if (current is None) == (decisions is None):
         raise RunError("give a file of loans, or --decisions with the URL of a decision log")
     if current and not Path(current).is_file():
@@ -131,26 +131,29 @@ def score(
     table: Annotated[str | None, typer.Option(help="new table, with a URL to write")] = None,
     reasons: Annotated[int, typer.Option(min=0, help="reasons an applicant, at most")] = 4,
     lang: Annotated[Language, typer.Option(help="language of the reasons")] = Language.es,
-    run: RunFolder = "output/latest",
+    run: RunFolder = None,
 ):
     "Score applications of any number: pd, score, band and reasons beside the rows; refused rows aside, with what is wrong."
     from creditrisk.batch import score_file
+    from creditrisk.scorer import Scorer
 
-    console = terminal()
+    folder, console = run or run_in_use(), terminal()
+    scorer = Scorer.load(folder)
     bar = Progress(TextColumn("scoring"), BarColumn(), TextColumn("{task.fields[rows]:,} rows"), console=console, transient=True, disable=not console.file.isatty())
     with bar:
         task = bar.add_task("", total=1, rows=0)
-        made = score_file(source, target, run, query=query, table=table, reasons=reasons, lang=lang.value, progress=lambda rows, share: bar.update(task, completed=share or 0, rows=rows))
+        made = score_file(source, target, scorer, query=query, table=table, reasons=reasons, lang=lang.value, progress=lambda rows, share: bar.update(task, completed=share or 0, rows=rows))
     console.print(f"{made.rows:,} rows scored: {masked(target)}", soft_wrap=True)
     if made.refused:
         console.print(f"{made.refused:,} rows refused: {made.refused_file}", soft_wrap=True)
+    console.print(f"[bold]Model[/]: {scorer.name['name']} {scorer.name['version']} of {folder}", soft_wrap=True)
 
 
 @app.command("retrain")
 def retrain_command(
     data: Annotated[str, typer.Argument(help="loans of the new window with their outcomes: a .csv, .xlsx or .parquet file, or a SQL URL")],
     query: Annotated[str | None, typer.Option(help="SQL query, with a URL")] = None,
-    run: Annotated[str | None, typer.Option("--run", help="folder of the champion's run; by default output/production, or output/latest")] = None,
+    run: RunFolder = None,
     parameter: Parameters = None,
     run_id: Annotated[str | None, typer.Option(help="name of the challenger")] = None,
     timeout: Timeout = 1800,
@@ -158,8 +161,8 @@ def retrain_command(
     "Make a challenger on newer loans and compare it with the champion; nothing is put to work."
     from creditrisk.retrain import retrain
 
-    champion, console = run or ("output/production" if run_path("output/production").exists() else "output/latest"), terminal()
-    challenger = retrain(champion, full_path(data), query=query, parameters=parameter or (), run_id=run_id, timeout=timeout, console=console)
+    console = terminal()
+    challenger = retrain(run or run_in_use(), full_path(data), query=query, parameters=parameter or (), run_id=run_id, timeout=timeout, console=console)
     said = json.loads((challenger / "retraining.json").read_text(encoding="utf-8"))["recommendation"]
     console.print(f"[bold]Advice[/]: {said['es']}\n        {said['en']}")
     console.print(f"[bold]Look[/]: {challenger / 'retraining.json'}", soft_wrap=True)
@@ -167,14 +170,14 @@ def retrain_command(
 
 @app.command("recalibrate")
 def recalibrate_command(
-    run: RunFolder = "output/latest",
+    run: RunFolder = None,
     shift: Annotated[float | None, typer.Option(help="of the log-odds; by default what the run's monitoring found")] = None,
     run_id: Annotated[str | None, typer.Option(help="name of the new run")] = None,
 ):
     "Make a run that is another one but for its intercept, ready to be promoted."
     from creditrisk.recalibrate import recalibrate
 
-    terminal().print(f"[bold]Made[/]: {recalibrate(run, shift=shift, run_id=run_id)}", soft_wrap=True)
+    terminal().print(f"[bold]Made[/]: {recalibrate(run or run_in_use(), shift=shift, run_id=run_id)}", soft_wrap=True)
 
 
 @app.command("promote")
@@ -206,7 +209,7 @@ def check_port(host: str, port: int) -> None:
 
 @app.command("serve")
 def serve_command(
-    run: Annotated[str | None, typer.Option("--run", help="folder of a run; by default output/production, or output/latest")] = None,
+    run: RunFolder = None,
     host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
     port: Annotated[int | None, typer.Option(help="port to listen on")] = None,
 ):
@@ -230,7 +233,7 @@ def key(name: Annotated[str, typer.Argument(help="of the caller that will use it
 
 @app.command()
 def dashboard(
-    run: RunFolder = "output/latest",
+    run: RunFolder = None,
     host: Host = "127.0.0.1",
     port: Annotated[int, typer.Option(help="port to listen on")] = 8866,
     base_url: Annotated[str, typer.Option(help="path below which a proxy forwards to it")] = "/",
@@ -240,7 +243,7 @@ def dashboard(
     from creditrisk.dashboard import voila_command
     from creditrisk.settings import is_loopback
 
-    folder, notebooks = complete_run(run), notebooks_folder()
+    folder, notebooks = complete_run(run or run_in_use()), notebooks_folder()
     if not token and not is_loopback(host):
         raise RunError(f"on {host} others could read the dashboard: set CREDITRISK_DASHBOARD_TOKEN, or leave out --host")
     check_port(host, port)
@@ -254,12 +257,12 @@ def dashboard(
 @app.command()
 def report(
     target: Annotated[Path, typer.Argument(metavar="OUT", help="file to write: .html")] = Path("monitoring_report.html"),
-    run: RunFolder = "output/latest",
+    run: RunFolder = None,
 ):
     "Write the dashboard of a run as one file that can be mailed and needs no network."
     from creditrisk.dashboard import write_report
 
-    write_report(complete_run(run), target)
+    write_report(complete_run(run or run_in_use()), target)
     terminal().print(f"[bold]Report[/]: {target}")
 
 # %% ../nbs/06_pipeline.ipynb #deb83e9e

@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from .scorer import run_path
+from .artifacts import run_in_use
 
 # %% ../nbs/05f_settings.ipynb #2c0f21be
 class SettingsError(ValueError):
@@ -81,11 +81,11 @@ class Settings(BaseSettings):
     rate_limit: str = Field("100/second", description="requests a key, as in 100/second or 5000/hour; 0 for no limit")
     max_body: int = Field(8_000_000, ge=1000, le=100_000_000, description="bytes of a body; 10,000 rows of 21 fields take about 6,000,000")
     body_seconds: float = Field(10, gt=0, le=600, description="seconds that a head or a body may take to arrive, and that a connection may be silent, or at least half of them")
-    max_connections: int = Field(1000, ge=1, description="connections at a time; more are answered 503")
+    max_connections: int = Field(1000, ge=1, description="connections at a time; one more is answered 503 and closed")
     decisions_url: SecretStr | None = Field(None, description="decision log: sqlite:///file or postgresql://user:password@host/database; none by default")
     on_full: Literal["drop", "refuse"] = Field("drop", description="what happens when a decision can't be logged: it is counted and answered, or refused with 503")
     capacity: int = Field(10_000, ge=1, description="requests that may wait for the decision log")
-    keep_days: float | None = Field(None, gt=0, description="days that decisions are kept; for ever by default")
+    keep_days: float | None = Field(None, gt=0, le=36_500, description="days that decisions are kept; for ever by default")
     applicant_secret: SecretStr | None = Field(None, description="secret of the hashes of applicants' keys; without one requests may bring none")
     shadow: str = Field("", description="folder of the run of a challenger, scored beside the champion and never answered")
     reload_seconds: float = Field(5, ge=0, description="seconds between looks for a newly promoted run; 0 for never")
@@ -116,7 +116,7 @@ class Settings(BaseSettings):
     @property
     def run(self) -> str:
         "The folder that is served, promoted or latest if none is set."
-        return self.run_dir or ("output/production" if run_path("output/production").exists() else "output/latest")
+        return self.run_dir or run_in_use()
 
     def check_host(self) -> None:
         "Raise SettingsError if others could connect and no key is asked of them."

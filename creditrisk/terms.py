@@ -109,7 +109,7 @@ class Field:
     "One raw input of a model."
 
     name: str
-    type: str  # money, count, ratio, score, category, ordinal, date or id
+    type: str  # money, count, ratio, score, category, ordinal, date or id; key is text that only names
     unit: str = ""
     min: object = None  # smallest allowed value (number, or ISO date)
     max: object = None  # largest allowed value
@@ -156,10 +156,13 @@ class Field:
         "What may be sent, in words."
         if self.numeric:
             what = f"a number{f' ({self.unit})' if self.unit else ''} {self.range_words if self.outside == 'reject' else ''}".strip()
+        elif self.type == "key":
+            what = "text of at most 200 characters, or a whole number up to 2**53"
         elif self.type == "date":
-            what = f"a date as YYYY-MM-DD {self.range_words}".strip() + ", not in the future"
+            what = f"a date as YYYY-MM-DD, with or without a time, {self.range_words}".strip(", ") + ", not in the future"
         else:
-            what = f"one of {', '.join(self.levels)}" if self.levels and self.outside == "reject" else "a level, as text or number"
+            known = ", ".join(self.levels or ())
+            what = f"one of {known}" if known and self.outside == "reject" else "a level, as text or number" + (f"; known are {known}" if known else "")
         codes = "; ".join(f"{code} = {meaning}" for code, meaning in self.codes.items())
         return f"{what}, or a code ({codes})" if codes else what
 

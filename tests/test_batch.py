@@ -7,6 +7,7 @@ import random
 import sqlite3
 import subprocess
 import sys
+from decimal import Decimal
 
 import pytest
 
@@ -134,6 +135,7 @@ def test_values_that_a_file_may_hold_are_read_as_a_request_would_hold_them():
     assert read_column(pa.array([1, 2**60, None]), age) == [1.0, 2.0**60, None] and read_column(pa.array([1.5, None], pa.float32()), age) == [1.5, None]
     assert read_column(pa.array([True, False]), age) == [True, False] and read_column(pa.array([None, None]), age) == [None, None]
     assert read_column(pa.array([0, None], pa.timestamp("s")), day) == ["1970-01-01T00:00:00", None] and read_column(pa.array([0], pa.date32()), day) == ["1970-01-01"]
+    assert read_column(pa.array([Decimal("4.00"), None]), level) == read_column(pa.array([Decimal("4.00"), None]), age) == [4.0, None]
     assert read_column(pa.array([4.0, float("nan")]), level) == [4.0, None] and read_column(pa.array(["-", "NA", ""]), level) == ["-", None, None]
     with pytest.raises(BatchError, match="edad holds lists"):
         read_column(pa.array([[1]]), age)
@@ -154,6 +156,7 @@ def test_what_cannot_be_scored_is_refused_in_words_and_the_target_is_left_alone(
     refuse(header + "\n", "no rows")
     refuse(header.replace(",", ";") + "\n34;1,5;4;;A", "decimal commas", error=DataError)
     refuse(header + "\n34,1,4,,A\n" + "34,1\n" * 3, "line 3, Expected 5 columns, got 2. Check")
+    refuse(header + '\n34,1,4,,A\n34,1,4,,"A\n' + "34,1,4,,A\n" * 5, "quotation mark that is never closed")
     refuse(header + "\n34,1,4,,A", "expected .csv, .parquet", target="out.txt")
     refuse(header + "\n34,1,4,,A", "give --table", target=f"sqlite:///{tmp_path / 'o.db'}")
     assert (tmp_path / "out.csv").read_text() == "before" and {p.name for p in tmp_path.iterdir()} == {"in.csv", "out.csv"}

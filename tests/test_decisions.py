@@ -129,6 +129,15 @@ def test_outcomes_are_idempotent_and_a_change_keeps_its_history(url):
     log.close()
 
 
+def test_a_period_is_in_utc_and_said_in_words_where_it_is_none(url):
+    log = DecisionLog(url)
+    record(log, decided("r1", [{}], at=datetime(2026, 1, 31, 23, tzinfo=UTC)))
+    log.close()
+    assert [len(list(stream_decisions(url, since=since))) for since in ("2026-01-31", "2026-01-31T19:00:00-05:00", "2026-01-31T17:00:00-05:00")] == [1, 0, 1]
+    with pytest.raises(DecisionError, match="'ayer' is not a day"):
+        list(stream_decisions(url, since="ayer"))
+
+
 def test_what_is_older_than_allowed_expires(url):
     old = datetime.now(UTC) - timedelta(days=31)
     keeper = DecisionLog(url)

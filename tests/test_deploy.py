@@ -563,6 +563,11 @@ def test_a_value_that_counts_as_missing_is_named(client):
     assert client.post("/predict", json={"data": [sent]}).json()["set_aside"] == [["edad_cliente", "salario_cliente", "puntaje_datacredito", "tendencia_ingresos"]]
 
 
+@pytest.mark.parametrize(("level", "aside"), [(99, ["tipo_credito"]), ("Cuatro", ["tipo_credito"]), (4, []), ("4.0", []), (None, [])])
+def test_a_level_that_the_dictionary_does_not_know_is_named(client, level, aside):
+    assert client.post("/predict", json={"data": [EXAMPLE | {"tipo_credito": level}]}).json()["set_aside"] == [aside]
+
+
 def test_predictions_follow_the_cut_off(client, raw):
     found = client.post("/predict", content=as_body(raw)).json()
     assert found["predictions"] == [int(p < 0.09) for p in found["pd"]] and set(found["predictions"]) == {0, 1}
@@ -682,7 +687,8 @@ def test_the_fast_path_takes_only_what_the_careful_one_does(client, model, rows,
         assert status == 200 and len(read) == len(careful) and weighed[0] == model.log_odds(model.cells(given_, len(careful)), len(careful))
         cells = model.cells(given_, len(careful))
         assert weighed[1] == [[c for c in cells if cells[c][i] is None] for i in range(len(read))]
-        assert weighed[2] == [[c for c in cells if cells[c][i] is SET_ASIDE] for i in range(len(read))]
+        levels = {c: model.fields[c].levels for c in cells if not model.fields[c].numeric and model.fields[c].levels}
+        assert weighed[2] == [[c for c, column in cells.items() if column[i] is SET_ASIDE or (c in levels and column[i] is not None and column[i] not in levels[c])] for i in range(len(read))]
 
 
 def test_a_server_without_a_model_says_so_and_recovers(tmp_path, raw):

@@ -133,6 +133,9 @@ def test_a_run_is_promoted_and_taken_back(small_run, tmp_path, monkeypatch, caps
     assert call("promote", str(small_run)) == 1 and call("promote", "--reason", "none named") == 1
     assert call("promote", str(small_run), "--by", "ana", "--reason", "first") == 0
     assert (tmp_path / "output" / "production").resolve() == small_run.resolve()
+    sample_loans(20).to_csv(tmp_path / "in.csv", index=False)
+    assert call("score", str(tmp_path / "in.csv"), str(tmp_path / "out.csv")) == 0
+    assert f"{Scorer.load(small_run).name['version']} of output/production" in capsys.readouterr().out
     assert call("promote", "--back", "--by", "ana", "--reason", "a try") == 0
     with (tmp_path / "output" / "promotions.csv").open() as file:
         assert [(row["by"], row["reason"]) for row in csv.DictReader(file)] == [("ana", "first"), ("ana", "revert: a try")]

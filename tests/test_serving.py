@@ -6,21 +6,26 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
+import tracemalloc
 import urllib.error
 import urllib.request
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from test_deploy import CARD, EXAMPLE, TERMS, golden_card, one
 
 from creditrisk.compiled import compile_rows
-from creditrisk.deploy import Scorer, create_app, http_protocol
+from creditrisk.decisions import DecisionError
+from creditrisk.deploy import Scorer, create_app
 from creditrisk.intake import Intake
 from creditrisk.load import sample_loans
 from creditrisk.metrics import Metrics
@@ -152,7 +157,7 @@ def test_settings_come_from_the_environment(monkeypatch):
     assert caller_of(found.api_keys, KEY.encode()) == "core" and KEY not in repr(found)
 
 
-@pytest.mark.parametrize("name, value, words", [("API_KEY", "secret-1", "did you mean CREDITRISK_API_KEYS"), ("API_KEYS", "core=secret-1", "expected name=SHA-256"), ("PORT", "secret-1", "CREDITRISK_PORT"), ("RATE_LIMIT", "secret-1", "100/second")])
+@pytest.mark.parametrize("name, value, words", [("API_KEY", "secret-1", "did you mean CREDITRISK_API_KEYS"), ("API_KEYS", "core=secret-1", "expected name=SHA-256"), ("PORT", "secret-1", "CREDITRISK_PORT"), ("RATE_LIMIT", "secret-1", "100/second"), ("KEEP_DAYS", "999999", "36500"), ("KEEP_DAYS", "inf", "36500")])
 def test_wrong_settings_are_refused_without_their_values(monkeypatch, name, value, words):
     monkeypatch.setenv(f"CREDITRISK_{name}", value)
     with pytest.raises(SettingsError, match=re.escape(words)) as error:
@@ -165,15 +170,17 @@ def test_secrets_are_not_shown():
     assert "hunter" not in shown
 
 
-def test_keys_and_limits(run):
-    with client(run, api_keys=ENTRY, rate_limit="3/hour") as asked:
+def test_keys_and_limits(run, caplog):
+    caplog.set_level("INFO", "creditrisk")
+    with client(run, api_keys=ENTRY, rate_limit="100/second;3/hour", access_log=True) as asked:
         good = {"X-API-Key": KEY}
         refused = [asked.post("/predict", json=BODY, headers=h) for h in ({}, {"X-API-Key": KEY[:-1]}, {"X-API-Key": ""}, {"Authorization": "Basic eDp5"})]
         assert [r.status_code for r in refused] == [401] * 4 and refused[0].headers["www-authenticate"] == "Bearer" and refused[0].json()["request_id"]
         assert [asked.get(p).status_code for p in ("/health", "/ready", "/docs", "/openapi.json")] == [200] * 4 and [asked.get(p).status_code for p in ("/model", "/metrics")] == [401] * 2
-        answers = [asked.post("/predict", json=BODY, headers=h) for h in (good, {"Authorization": f"Bearer {KEY}"}, good, good)]
-        assert [a.status_code for a in answers] == [200, 200, 200, 429] and 1 <= int(answers[3].headers["retry-after"]) <= 3600
+        answers = [asked.post("/predict", json=BODY, headers=h) for h in (good, {"Authorization": f"bEARER  {KEY}"}, good, good)]
+        assert [a.status_code for a in answers] == [200, 200, 200, 429] and "3 per 1 hour" in answers[3].json()["detail"] and 1 <= int(answers[3].headers["retry-after"]) <= 3600
         assert asked.get("/openapi.json").json()["components"]["securitySchemes"]
+    assert [r.caller for r in caplog.records if getattr(r, "status", 0) == 429] == ["core"]
 
 
 def test_the_documentation_needs_no_other_server(run):
@@ -214,6 +221,30 @@ def test_every_answer_has_the_headers_that_are_sensible(run):
     asked = client(run)
     for found in (asked.post("/predict", json=BODY), asked.get("/docs"), asked.get("/nowhere"), asked.post("/predict", content=b"{")):
         assert found.headers["x-content-type-options"] == "nosniff" and found.headers["cache-control"] == "no-store" and found.headers["x-request-id"]
+
+
+CROWDED = {
+    "objects": b'{"data": [' + b"{}," * 1_000_000 + b"{}]}",
+    "numbers": b'{"columns": {"plazo_meses": [' + b"1," * 1_500_000 + b"1]}}",
+    "lists": b'{"data": [' + b"[]," * 1_000_000 + b"[]]}",
+}
+
+
+@pytest.mark.parametrize("body", CROWDED.values(), ids=CROWDED)
+def test_a_body_of_far_too_many_values_is_refused_before_they_are_made(run, body):
+    asked = client(run)
+    assert asked.get("/ready").status_code == 200
+    tracemalloc.start()
+    found = asked.post("/predict", content=body)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.status_code == 422 and "10,000 rows" in found.json()["detail"] and peak < 20_000_000 + 4 * len(body)
+
+
+def test_commas_in_texts_are_not_taken_for_values(run):
+    found = client(run).post("/predict", json={"data": [{"edad_cliente": 40, "tipo_laboral": 'a "b"' + "," * 190}] * 10_000})
+    assert found.status_code == 200, found.text[:300]
+    assert len(found.json()["pd"]) == 10_000
 
 
 def test_a_large_body_of_faults_is_refused_in_bounded_time_and_words(run):
@@ -336,7 +367,7 @@ def stored(url: str) -> list[dict]:
 
 def test_every_scored_request_is_in_the_log(card, run, tmp_path):
     url, shadow = f"sqlite:///{tmp_path}/decisions.sqlite", written(tmp_path / "shadow", shifted(card, 1.0))
-    rows = [EXAMPLE | {"applicant": "A-1"}, EXAMPLE | {"edad_cliente": 60, "applicant": None}, EXAMPLE | {"applicant": 7}]
+    rows = [EXAMPLE | {"applicant": "A-1"}, EXAMPLE | {"edad_cliente": 60, "applicant": " "}, EXAMPLE | {"applicant": 7.0}]
     with client(run, decisions_url=url, applicant_secret="s", shadow=str(shadow)) as asked:
         answers = [asked.post("/predict", json=body, headers={"X-Request-ID": name}).json() for name, body in (("r-1", {"data": rows}), ("r-2", columns([EXAMPLE])))]
         assert asked.post("/predict", content=b"{").status_code == 400 and asked.post("/predict", json=BODY, headers={"X-Request-ID": "r-1"}).status_code == 409
@@ -346,8 +377,51 @@ def test_every_scored_request_is_in_the_log(card, run, tmp_path):
         outcomes = {"outcomes": [{"request_id": "r-1", "row": 0, "paid": 1}, {"request_id": "r-1", "row": 9, "paid": 0, "observed_at": "2026-01-31T00:00:00Z"}]}
         assert [asked.post("/outcomes", json=outcomes).json()["results"] for _ in range(2)] == [["recorded", "unknown"], ["same", "unknown"]]
         assert [d["paid"] for d in stored(url)] == [1, None, None, None]
-        assert [asked.post("/forget", json={"applicant": key}).json()["erased"] for key in ("A-1", "A-1", "7")] == [1, 0, 1] and len(stored(url)) == 2
+        assert [asked.post("/forget", json={"applicant": key}).json()["erased"] for key in ("A-1", "A-1", "", 7)] == [1, 0, 0, 1] and len(stored(url)) == 2
         assert samples(asked)["creditrisk_decision_log_written_total",] == 2
+
+
+def test_a_request_that_comes_again_is_stored_once_whatever_the_challenger_says(card, run, tmp_path, caplog):
+    url, shadow = f"sqlite:///{tmp_path}/decisions.sqlite", written(tmp_path / "shadow", shifted(card, 1.0))
+    for challenger in (str(shadow), ""):
+        with client(run, decisions_url=url, shadow=challenger) as asked:
+            assert asked.post("/predict", json=BODY, headers={"X-Request-ID": "r-1"}).status_code == 200
+    with client(run, decisions_url=url) as asked:
+        assert asked.post("/predict", json={"data": [EXAMPLE | {"edad_cliente": 61}]}, headers={"X-Request-ID": "r-1"}).status_code == 409
+        assert samples(asked)["creditrisk_decision_log_dropped_total",] == 0 and "can't be logged" not in caplog.text
+    assert len(stored(url)) == 1
+
+
+@pytest.mark.parametrize("key", [1234567890123456789, 7.5, True, [7], "x" * 201])
+def test_a_key_that_could_be_taken_for_another_is_refused(run, tmp_path, key):
+    with client(run, decisions_url=f"sqlite:///{tmp_path}/d.sqlite", applicant_secret="s") as asked:
+        answers = [asked.post("/predict", json={"data": [EXAMPLE | {"applicant": key}]}), asked.post("/forget", json={"applicant": key})]
+    assert [a.status_code for a in answers] == [422, 422] and not any(str(key)[:7] in a.text for a in answers)
+
+
+def test_what_is_said_twice_is_neither_erased_nor_recorded(run, tmp_path):
+    with client(run, decisions_url=f"sqlite:///{tmp_path}/d.sqlite", applicant_secret="s") as asked:
+        outcome = b'{"request_id": "r", "row": 0, "paid": 1, "paid": 0}'
+        bodies = {"/forget": [b'{"applicant": "CC-2", "applicant": "CC-9"}', b'{"applicant": "CC-2", "who": 1}', b'{"applicant": null}'], "/outcomes": [b'{"outcomes": [%b]}' % outcome, b'{"outcomes": [], "outcomes": [{}]}']}
+        assert {asked.post(path, content=body).status_code for path, some in bodies.items() for body in some} == {422}
+
+
+def test_every_fault_of_outcomes_is_named(run):
+    later = (datetime.now(UTC) + timedelta(days=2)).isoformat()
+    entries = [{"request_id": "", "row": -1, "paid": True}, {"request_id": "r", "row": 0.5, "paid": 2, "observed_at": later, "pd": 1}, {}, 7, {"request_id": "r", "row": 0.0, "paid": 1.0, "observed_at": None}]
+    found = client(run).post("/outcomes", json={"outcomes": entries})
+    faults = sorted((e["row"], e["field"] or "", e["code"]) for e in found.json()["errors"])
+    wrong = {0: ("request_id", "row", "paid"), 1: ("row", "paid", "observed_at")}
+    expected = [(i, name, "value") for i, names in wrong.items() for name in names] + [(1, "pd", "unknown"), *((2, name, "missing") for name in ("request_id", "row", "paid")), (3, "", "type")]
+    assert found.status_code == 422 and faults == sorted(expected) and later[:10] not in found.text
+
+
+def test_an_outcome_is_kept_in_utc(run, tmp_path):
+    with client(run, decisions_url=f"sqlite:///{tmp_path}/d.sqlite") as asked:
+        asked.post("/predict", json=BODY, headers={"X-Request-ID": "r-1"})
+        asked.post("/outcomes", json={"outcomes": [{"request_id": "r-1", "row": 0, "paid": 1, "observed_at": "2026-01-01T00:00:00-05:00"}]})
+    with closing(sqlite3.connect(tmp_path / "d.sqlite")) as book:
+        assert book.execute("select observed_at from decision_outcomes").fetchone()[0].startswith("2026-01-01 05:00:00")
 
 
 def test_without_a_log_or_a_secret_that_is_said(run, tmp_path):
@@ -358,7 +432,7 @@ def test_without_a_log_or_a_secret_that_is_said(run, tmp_path):
         assert asked.post("/forget", json={"applicant": "A"}).status_code == 409
 
 
-@pytest.mark.parametrize("body, status", [(b"{", 400), (b"\xff", 400), (b"[" * 100_000, 422), (b"[]", 422), (b"{}", 422), (b'{"outcomes": []}', 422), (b'{"outcomes": [{"request_id": "r", "row": -1, "paid": 1}]}', 422), (b'{"outcomes": [{"request_id": "r", "row": 0, "paid": 2}]}', 422), (b'{"outcomes": [{"request_id": "r", "row": 0, "paid": "Zoila"}]}', 422)])
+@pytest.mark.parametrize("body, status", [(b"{", 400), (b"\xff", 400), (b"[" * 100_000, 400), (b"[]", 422), (b"{}", 422), (b'{"outcomes": []}', 422), (b'{"outcomes": [{"request_id": "r", "row": -1, "paid": 1}]}', 422), (b'{"outcomes": [{"request_id": "r", "row": 0, "paid": 2}]}', 422), (b'{"outcomes": [{"request_id": "r", "row": 0, "paid": "Zoila"}]}', 422)])
 def test_wrong_outcomes_are_refused(run, body, status):
     found = client(run).post("/outcomes", content=body)
     assert found.status_code == status and "Zoila" not in found.text
@@ -449,11 +523,10 @@ def test_a_slow_body_is_bounded_and_logs_have_no_personal_data(run):
         with closing(socket.create_connection(("127.0.0.1", port), timeout=20)) as chunked:
             chunked.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"dat\r\n")
             assert b" 408 " in received(chunked)
-        for start in (b"", b"POST /predict HTTP/1.1\r\nHost: x\r\nX-A: ", b"POST /predict?explain=" + b"1" * 70_000, b"GET /health HTTP/1.1\r\nX-A: " + b"a" * 70_000):
-            with closing(socket.create_connection(("127.0.0.1", port), timeout=20)) as silent:  # a head that does not come, does not end, or is too large
+        for start in (b"", b"POST /predict HTTP/1.1\r\nHost: x\r\nX-A: ", b"POST /predict?explain=" + b"1" * 70_000, b"GET /health HTTP/1.1\r\nX-A: " + b"a" * 700_000):
+            with closing(socket.create_connection(("127.0.0.1", port), timeout=20)) as silent, suppress(ConnectionError):  # a head that does not come, does not end, or is too large
                 silent.sendall(start)
-                with suppress(ConnectionResetError):
-                    assert received(silent) == b""
+                assert received(silent).partition(b"\r\n")[0] in (b"", b"HTTP/1.1 431 Request Header Fields Too Large")
         request = urllib.request.Request(f"http://127.0.0.1:{port}/predict?explain=2", data=one(salario_cliente=7_946_125), headers={"content-type": "application/json", "x-request-id": "r-9"})
         urllib.request.urlopen(request, timeout=20).close()
         with ThreadPoolExecutor(8) as pool:  # one connection, several requests in it, and heads without bodies
@@ -498,6 +571,43 @@ def test_an_answer_in_one_piece_says_what_one_in_parts_says(run):
     assert once == refused and b"".join(line + b"\r\n" for line in sorted(found)) == lines
 
 
+def test_what_is_not_there_is_refused_like_everything_else(run):
+    asked = client(run)
+    for found, status in ((asked.get("/nowhere"), 404), (asked.put("/model"), 405), (asked.delete("/docs/static/x"), 405), (asked.get("/predict"), 405)):
+        assert found.status_code == status and found.json()["request_id"] == found.headers["x-request-id"] and found.json()["errors"] == [] and ("allow" in found.headers) == (status == 405)
+
+
+def test_one_connection_too_many_is_turned_away_and_the_others_go_on(run):
+    from http.client import HTTPConnection
+
+    with served(run, max_connections=2) as (_, port), ExitStack() as stack:
+        first, second, third = (stack.enter_context(closing(HTTPConnection("127.0.0.1", port, timeout=20))) for _ in range(3))
+        for connection, status in ((first, 200), (second, 200), (third, 503), (first, 200), (second, 200)):
+            connection.request("GET", "/health")
+            with connection.getresponse() as found:
+                assert found.status == status and (found.read() or status == 503)
+
+
+def test_who_leaves_most_unread_makes_room(monkeypatch):
+    from creditrisk import protocol
+
+    class Transport:
+        def __init__(self, unread):
+            self.unread, self.aborted = unread, False
+
+        def get_write_buffer_size(self):
+            return self.unread
+
+        def abort(self):
+            self.aborted = True
+
+    monkeypatch.setattr(protocol, "UNREAD", 100)
+    peers = [mock.Mock(transport=Transport(n)) for n in (0, 30, 50, 20)]
+    asking = mock.Mock(connections={*peers}, transport=Transport(0))
+    protocol.Protocol.make_room(asking, 45)
+    assert [peer.transport.aborted for peer in peers] == [False, False, True, False]
+
+
 def test_a_head_request_is_answered_over_a_kept_connection(run):
     from http.client import HTTPConnection
 
@@ -515,7 +625,10 @@ def test_the_server_does_not_start_open_or_without_a_model(run, tmp_path):
         serve(Settings(run_dir=str(run), host="0.0.0.0"))
     with pytest.raises(ScorerError, match="03_training"):
         serve(Settings(run_dir=str(tmp_path)))
-    assert http_protocol(1.0) != "auto"
+    for url in ("garbage", "mysql://u:hush@h/d", "sqlite://"):
+        with pytest.raises(DecisionError) as error:
+            serve(Settings(run_dir=str(run), decisions_url=url))
+        assert "hush" not in str(error.value)
 
 
 # --- fuzz ----------------------------------------------------------------------------------------------------------------------------
