@@ -148,18 +148,18 @@ class _Writer:
                 continue
             (k,), i = ks, self.index[column]
             test, plain, other = cell_source(i, self.fields[i])
-            if self.terms[k]["kind"] == "levels" and not self.fields[i].numeric:
-                test, value = test.replace(f"in plain{i}", f"in level{k}"), f"level{k}[f{i}]"
-            else:
-                value = added_source(k, self.terms[k], plain, plain=True)
             missing = f"absent.append(name{i}); z += {self.model.terms[k].values([None])[0]!r}"
-            lines += [f"if f{i} is None: {missing}", f"elif f{i} is unsaid: silent += 1; {missing}", f"elif {test}: z += {value}", f"else: z += add{k}([{other}])[0]"]
+            cases = [(f"f{i} is None", missing), (f"f{i} is unsaid", f"silent += 1; {missing}")]
+            if self.terms[k]["kind"] == "levels" and not self.fields[i].numeric:
+                cases = [(f"f{i} in level{k}", f"z += level{k}[f{i}]"), *cases]
+            else:
+                cases += [(test, f"z += {added_source(k, self.terms[k], plain, plain=True)}")]
+            lines += [f"{'el' if n else ''}if {case}: {then}" for n, (case, then) in enumerate(cases)] + [f"else: z += add{k}([{other}])[0]"]
         return lines
 
     def source(self, checked: set[str]) -> str:
         "All of it."
-        counted = [f"(f{i} is unsaid)" for name, i in self.index.items() if name not in self.alone]
-        body = [f"if {' or '.join(counted)}: silent += {' + '.join(counted)}"] if counted else []
+        body = [f"if f{i} is unsaid: silent += 1" for name, i in self.index.items() if name not in self.alone]
         body += [f"if f{i} is not unsaid: other{i}(f{i}, [], [])" for name, i in self.index.items() if name in checked]
         loop = START.format(values="".join(f"f{i}, " for i in self.index.values()))
         read = [c for c in self.model.inputs if c not in self.alone] + [c for c in self.parts if c in self.alone]

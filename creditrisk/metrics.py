@@ -47,11 +47,13 @@ class Metrics:
         for code in dict.fromkeys(codes):
             self.refusals[code] += 1
 
-    def scored(self, scores: list[int], bands: list[str] = (), role: str = "champion") -> None:
+    def scored(self, scores: list[int], bands: list[str] | tuple = (), role: str = "champion") -> None:
         "Count applicants."
-        for counts, values in ((self.scores[role], scores), (self.bands, bands)):
-            for value, n in Counter(values).items() if len(values) > 50 else zip(values, repeat(1)):  # a Counter has its price, which a few don't pay
-                counts[value] += n
+        counts = self.scores[role]
+        for score, n in Counter(scores).items() if len(scores) > 50 else zip(scores, repeat(1)):  # a Counter has its price, which a few don't pay
+            counts[score] += n
+        for band in {*bands}:
+            self.bands[band] += bands.count(band)
 
 # %% ../nbs/05g_metrics.ipynb #41a6d59c
 def cumulated(
