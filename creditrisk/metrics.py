@@ -52,7 +52,7 @@ class Metrics:
         counts = self.scores[role]
         for score, n in Counter(scores).items() if len(scores) > 50 else zip(scores, repeat(1)):  # a Counter has its price, which a few don't pay
             counts[score] += n
-        for band in {*bands}:
+        for band in sorted({*bands}):
             self.bands[band] += bands.count(band)
 
 # %% ../nbs/05g_metrics.ipynb #41a6d59c
