@@ -30,10 +30,10 @@ test: $(VENV)/.dev  ## every test: style, contracts, whole runs, notebooks
 	@$(BIN)/pytest -q -rs -n 2 --dist loadfile --cov --cov-report=xml tests; status=$$?; \
 	  $(BIN)/pytest -q nbs --nbval --nbval-current-env && exit $$status
 
-dashboard: $(VENV)/.notebooks  ## open the dashboard of the last run
+dashboard: $(VENV)/.notebooks  ## open the dashboard of the run in use
 	@$(BIN)/creditrisk dashboard $(ARGS)
 
-serve: $(VENV)/.notebooks  ## serve the model of the last run
+serve: $(VENV)/.notebooks  ## serve the model of the run in use
 	@$(BIN)/creditrisk serve $(ARGS)
 
 export: $(VENV)/.dev  ## write creditrisk/ from nbs/ and clean the notebooks
@@ -47,8 +47,8 @@ outputs: $(VENV)/.dev  ## execute the notebooks in place, so that the outputs sa
 bench: $(VENV)/.dev  ## measure speed
 	@for file in bench/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
 
-lock: $(VENV)/.dev  ## resolve the newest versions into constraints.txt
-	@$(BIN)/uv pip compile -q --refresh-package creditrisk --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --extra dev setup.py -o constraints.txt
+lock: $(VENV)/.dev  ## resolve the newest versions into constraints.txt, the same for every Python: a figure must not depend on it
+	@$(BIN)/uv pip compile -q --refresh-package creditrisk --universal --fork-strategy fewest --python-version 3.11 --no-emit-index-url --no-annotate --no-header --extra dev setup.py -o constraints.txt
 
 clean:  ## remove the environment and caches, not the runs
 	@rm -rf $(VENV) *.egg-info build .pytest_cache .ruff_cache .coverage coverage.xml
