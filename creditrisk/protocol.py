@@ -99,10 +99,10 @@ class Protocol(HttpToolsProtocol):
         unsent = self.transport.get_write_buffer_size()
         waits = unsent > 0 or self.answered
         turn = (self.cycle if self.complete else self.scope) if waits else False
-        if waits and self.seen is turn and self.unsent == unsent:
+        again = self.seen is turn and self.unsent == unsent
+        self.seen, self.unsent, self.timer = turn, unsent, self.loop.call_later(self.seconds / 2, self.look)
+        if waits and again:
             self.transport.abort() if unsent else self.transport.close()
-        if not self.transport.is_closing():
-            self.seen, self.unsent, self.timer = turn, unsent, self.loop.call_later(self.seconds / 2, self.look)
 
     def make_room(self, size: int) -> None:
         "Drop the connections that leave most unread until an answer fits in."
