@@ -101,10 +101,10 @@ def _content(name: str) -> dict:
     return {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}}
 
 
-def _post(summary: str, takes: str, gives: str, parameters: tuple = (), **more) -> dict:
-    "A path item with one operation."
+def _post(summary: str, takes: str, gives: str, parameters: tuple = (), never: str = "", **more) -> dict:
+    "A path item with one operation; `never` is a status that it doesn't answer with."
     head = {"name": "X-Request-ID", "in": "header", "description": "Comes back with the answer; one is made where there is none, or one that is not of 1 to 64 letters, digits, dots, dashes and underscores", "schema": TEXT}
-    answers = {"200": {"description": gives} | _content(gives)} | {k: {"description": v} | _content("Refused") for k, v in STATUSES.items()}
+    answers = {"200": {"description": gives} | _content(gives)} | {k: {"description": v} | _content("Refused") for k, v in STATUSES.items() if k != never}
     return {"post": {"summary": summary, "parameters": [*parameters, head], "requestBody": {"required": True} | _content(takes), "responses": answers} | more}
 
 
@@ -126,8 +126,8 @@ def operations(intake: Intake) -> tuple[dict, dict]:  # OpenAPI path items by pa
         {"name": "lang", "in": "query", "description": "Language of the reasons", "schema": {"enum": list(LANGS), "default": "es"}},
     )
     paths = {
-        "/predict": _post(f"Score 1 to {MAX_ROWS:,} applicants", "Applications", "Scores", asked, operationId="predict"),
-        "/outcomes": _post("Say what became of loans that were decided on; saying it twice does no harm", "Outcomes", "Recorded", operationId="outcomes"),
+        "/predict": _post(f"Score 1 to {MAX_ROWS:,} applicants", "Applications", "Scores", asked, never="404", operationId="predict"),
+        "/outcomes": _post("Say what became of loans that were decided on; saying it twice does no harm", "Outcomes", "Recorded", never="409", operationId="outcomes"),
         "/forget": _post("Erase an applicant's decisions", "Forget", "Forgotten", operationId="forget"),
     }
     answers = {"Scores": ANSWERED, "Refused": REFUSED, "Outcomes": OUTCOMES, "Recorded": RECORDED, "Forget": FORGET, "Forgotten": FORGOTTEN}
