@@ -21,12 +21,11 @@ class Doubt(ValueError):
 def other_reader(
     field: Field,
     wrong: Callable[[Field, object], object],  # says what is wrong with a value, if anything
-    unsaid: object,  # stands for a field that was not said
 ) -> Callable[[object, list[str], list[str]], Cell]:  # value, names of what is absent, names of what is set aside -> cell
     "How a value is read that is not plainly good."
 
     def other(value, absent: list[str], aside: list[str]) -> Cell:
-        if value is None or value is unsaid:
+        if value is None:
             absent.append(name)
             return None
         if wrong(field, value):
@@ -93,14 +92,14 @@ def added_source(
     return f"({number})" if plain else f"(({number}) if {c}.__class__ is float else add{k}([{c}])[0])"
 
 # %% ../nbs/05c_compiled.ipynb #dba88073
-Weighed = tuple[list[float], list[list[str]], list[list[str]], int]  # log-odds, names of what is absent, names of what is set aside, fields not said in all
-START = """def weigh(rows, unsaid=unsaid):
-    log_odds, absents, asides, absent, aside, silent = [], {{}}, {{}}, [], [], 0
+Weighed = tuple[list[float], list[list[str]], list[list[str]]]  # log-odds, names of what is absent, names of what is set aside
+START = """def weigh(rows):
+    log_odds, absents, asides, absent, aside = [], {{}}, {{}}, [], []
     for {values} in rows:"""
 END = """        if absent: absents[len(log_odds)] = {absent}; absent = []
         if aside: asides[len(log_odds)] = {aside}; aside = []
         log_odds.append(z)
-    return log_odds, by_row(absents, len(log_odds)), by_row(asides, len(log_odds)), silent"""
+    return log_odds, by_row(absents, len(log_odds)), by_row(asides, len(log_odds))"""
 
 
 def by_row(
@@ -133,7 +132,7 @@ class _Writer:
             if name not in self.alone:
                 i = self.index[name]
                 test, plain, other = cell_source(i, self.fields[i])
-                lines.append(f"c{i} = {plain} if f{i} is not None and f{i} is not unsaid and {test} else {other}")
+                lines.append(f"c{i} = {plain} if f{i} is not None and {test} else {other}")
         for i, derived in enumerate(self.model.columns.derived.values()):
             inputs = "".join(f"c{j} if c{j}.__class__ is float else nan, " for j in map(self.index.get, derived.inputs))
             lines += [f"x = derive{i}(({inputs}))", f"d{i} = x if -inf < x < inf else None"]
@@ -149,7 +148,7 @@ class _Writer:
             (k,), i = ks, self.index[column]
             test, plain, other = cell_source(i, self.fields[i])
             missing = f"absent.append(name{i}); z += {self.model.terms[k].values([None])[0]!r}"
-            cases = [(f"f{i} is None", missing), (f"f{i} is unsaid", f"silent += 1; {missing}")]
+            cases = [(f"f{i} is None", missing)]
             if self.terms[k]["kind"] == "levels" and not self.fields[i].numeric:
                 cases = [(f"f{i} in level{k}", f"z += level{k}[f{i}]"), *cases]
             else:
@@ -159,8 +158,7 @@ class _Writer:
 
     def source(self, checked: set[str]) -> str:
         "All of it."
-        body = [f"if f{i} is unsaid: silent += 1" for name, i in self.index.items() if name not in self.alone]
-        body += [f"if f{i} is not unsaid: other{i}(f{i}, [], [])" for name, i in self.index.items() if name in checked]
+        body = [f"if f{i} is not None: other{i}(f{i}, [], [])" for name, i in self.index.items() if name in checked]
         loop = START.format(values="".join(f"f{i}, " for i in self.index.values()))
         read = [c for c in self.model.inputs if c not in self.alone] + [c for c in self.parts if c in self.alone]
         order = "{}" if read == self.model.inputs else "sorted({}, key=place)"  # names in the order of the fields
@@ -185,11 +183,10 @@ def compile_rows(
     *,
     checked: set[str],  # fields that the model doesn't read, but that must be looked at
     wrong: Callable[[Field, object], object],  # says what is wrong with a value, if anything
-    unsaid: object,  # stands for a field that was not said
 ) -> Callable[[Iterable[tuple]], Weighed]:  # raises Doubt
     "A scorecard as one function of raw values."
-    space: dict = {"unsaid": unsaid, "by_row": by_row, "nan": math.nan, "inf": math.inf, "place": [f.name for f in fields].index}
-    space |= {f"other{i}": other_reader(f, wrong, unsaid) for i, f in enumerate(fields)} | {f"name{i}": f.name for i, f in enumerate(fields)}
+    space: dict = {"by_row": by_row, "nan": math.nan, "inf": math.inf, "place": [f.name for f in fields].index}
+    space |= {f"other{i}": other_reader(f, wrong) for i, f in enumerate(fields)} | {f"name{i}": f.name for i, f in enumerate(fields)}
     plain = {f.name: plain_levels(f) for f in fields if not f.numeric}
     space |= {f"plain{i}": plain[f.name] for i, f in enumerate(fields) if f.name in plain}
     space |= {f"add{k}": term.values for k, term in enumerate(model.terms)}
@@ -205,10 +202,9 @@ def tree_rows(
     *,
     checked: set[str],
     wrong: Callable[[Field, object], object],
-    unsaid: object,
 ) -> Callable[[Iterable[tuple]], Weighed]:  # raises Doubt
     "An ensemble of trees as a function of raw values."
-    readers = [(i, f.name, other_reader(f, wrong, unsaid)) for i, f in enumerate(fields) if f.name in checked or f.name in model.inputs]
+    readers = [(i, f.name, other_reader(f, wrong)) for i, f in enumerate(fields) if f.name in checked or f.name in model.inputs]
 
     def weigh(rows: Iterable[tuple]) -> Weighed:
         rows = list(rows)
@@ -220,6 +216,6 @@ def tree_rows(
                 cells[name] = column
         if absents and checked:
             absents = [[name for name in absent if name in model.inputs] for absent in absents]
-        return model.weigh(cells, len(rows))[0], absents, asides, sum(value is unsaid for row in rows for value in row)
+        return model.weigh(cells, len(rows))[0], absents, asides
 
     return weigh

@@ -36,8 +36,7 @@ logger = logging.getLogger("creditrisk.service")
 # %% ../nbs/05k_service.ipynb #a0bd053e
 def raw_columns(intake: Intake, rows: Rows) -> dict[str, list]:  # by field
     "The raw values of a request, None where nothing was said."
-    columns = zip(*rows(), strict=True)
-    return {f.name: [None if v is intake.unsaid else v for v in column] for f, column in zip(intake.fields, columns, strict=True)}
+    return {f.name: [*column] for f, column in zip(intake.fields, zip(*rows(), strict=True), strict=True)}
 
 
 def answer(
@@ -50,7 +49,7 @@ def answer(
 ) -> dict:
     "What POST /predict answers."
     scorer, points = intake.scorer, intake.scorer.points
-    log_odds, absents, asides, _ = weighed
+    log_odds, absents, asides = weighed
     if not -700 < min(log_odds) <= max(log_odds) < 700:
         log_odds = [*map(held, log_odds)]
     approve, refuse, offset, factor = scorer.approve, scorer.refuse, points.offset, points.factor
@@ -337,7 +336,7 @@ class Service:
         from creditrisk.decisions import Decision, DecisionError
 
         keep = self.settings.on_full == "drop"
-        keys = [None if row[-1] is intake.unsaid else key_text(row[-1]) for row in rows()] if intake.extra else None
+        keys = [key_text(row[-1]) for row in rows()] if intake.extra else None
         decision = Decision(content["request_id"], body, content["model"]["version"], content["model"]["sha256"], content["pd"], content["score"], content["band"], applicants=keys)
         if self.challenger:
             decision.shadow_pd, decision.shadow = await self._shadowed(raw_columns(intake, rows), len(content["pd"]))

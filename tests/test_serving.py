@@ -129,11 +129,11 @@ def test_a_field_of_two_terms_and_of_a_derived_column_adds_up_as_by_column():
     card = {"intercept": -1.0, "terms": terms, "derived": [{"name": "ratio", "expression": "pay / age"}]}
     fields = [Field("town", "category", outside="missing", levels=["A", "B"]), Field("age", "count", codes={"99": "unknown"}), Field("pay", "money", min=0, max=900, outside="missing"), Field("other", "money")]
     model = Additive(card, {f.name: f for f in fields})
-    weigh = compile_rows(card, model, fields, checked=set(), wrong=lambda f, v: None, unsaid="-")
-    rows = [(town, age, pay, other) for town in ("A", "B", "C", None, "-", 5) for age in (0.0, 29.5, 30.0, 99.0, None, "-") for pay in (0.0, 900.0, 901.0, -0.0, None, "-") for other in (1.0, "-")]
-    cells = {f.name: f.read_all([None if v == "-" else v for v in column]) for f, column in zip(fields, zip(*rows, strict=True), strict=True)}
-    log_odds, absents, asides, silent = weigh(rows)
-    assert log_odds == model.weigh({k: v for k, v in cells.items() if k != "other"}, len(rows))[0] and silent == sum(v == "-" for row in rows for v in row)
+    weigh = compile_rows(card, model, fields, checked=set(), wrong=lambda f, v: None)
+    rows = [(town, age, pay, other) for town in ("A", "B", "C", None, 5) for age in (0.0, 29.5, 30.0, 99.0, None) for pay in (0.0, 900.0, 901.0, -0.0, None) for other in (1.0, None)]
+    cells = {f.name: f.read_all(column) for f, column in zip(fields, zip(*rows, strict=True), strict=True)}
+    log_odds, absents, asides = weigh(rows)
+    assert log_odds == model.weigh({k: v for k, v in cells.items() if k != "other"}, len(rows))[0]
     names = model.inputs
     assert absents == [[n for n in names if cells[n][i] is None] for i in range(len(rows))]
     assert asides == [[n for n in names if cells[n][i].__class__.__name__ == "Mark"] for i in range(len(rows))]
