@@ -8,6 +8,7 @@ __all__ = ['SOURCES', 'Weighed', 'START', 'END', 'Doubt', 'other_reader', 'cell_
 
 # %% ../nbs/05c_compiled.ipynb #a648eeae
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
 
 from .terms import LIMIT, SET_ASIDE, Additive, Cell, Field, finite, plain_levels
@@ -41,13 +42,18 @@ def other_reader(
     return other
 
 # %% ../nbs/05c_compiled.ipynb #bd801c32
+def _plain(field: Field) -> tuple[float, float, list[float]]:  # lowest, highest, and codes between
+    "What numbers are plainly good; whoever decoded the request has looked at the bounds of those that have no other case."
+    seen = field.outside == "missing" or field.codes
+    low, high = (finite(v) if seen and v is not None else none for v, none in ((field.min, -math.inf), (field.max, math.inf)))
+    return low, high, [finite(c) for c in sorted(field.coded) if low <= c <= high]
+
+
 def _number_test(field: Field, f: str) -> str:
     "Whether a number, a float, is plainly good."
-    low, high = (None if v is None else finite(v) for v in (field.min, field.max))
-    bounds = [f"{f} >= {low!r}"] * (low is not None) + [f"{f} <= {high!r}"] * (high is not None)
-    codes = [finite(c) for c in sorted(field.coded) if (low is None or c >= low) and (high is None or c <= high)]
-    seen = field.outside == "missing" or field.codes  # whoever decoded the request has looked at the bounds of the others
-    return " and ".join([*(bounds if seen else []), *(f"{f} != {c!r}" for c in codes)]) or "True"
+    low, high, codes = _plain(field)
+    bounds = [f"{f} >= {low!r}"] * math.isfinite(low) + [f"{f} <= {high!r}"] * math.isfinite(high)
+    return " and ".join([*bounds, *(f"{f} != {c!r}" for c in codes)]) or "True"
 
 
 def cell_source(i: int, field: Field) -> tuple[str, str, str]:  # when a raw value that is there is plainly good, its cell then, and the cell of any other
@@ -59,14 +65,24 @@ def cell_source(i: int, field: Field) -> tuple[str, str, str]:  # when a raw val
     return f"{f} in plain{i}", f"plain{i}[{f}]", other  # 4 and 4.0 are one key, and mean one level
 
 # %% ../nbs/05c_compiled.ipynb #a4dacc46
-def _bins_source(term: dict, c: str) -> str:
-    def halved(edges: list[float], values: list[float]) -> str:
-        if not edges:
-            return repr(values[0])
-        m = len(edges) // 2
-        return f"({halved(edges[:m], values[: m + 1])} if {c} < {edges[m]!r} else {halved(edges[m + 1 :], values[m + 1 :])})"
+def _halved(edges: list[float], values: list[str], c: str) -> str:
+    "The value of a bin, by few comparisons."
+    if not edges:
+        return values[0]
+    m = len(edges) // 2
+    return f"({_halved(edges[:m], values[: m + 1], c)} if {c} < {edges[m]!r} else {_halved(edges[m + 1 :], values[m + 1 :], c)})"
 
-    return halved([finite(e) for e in term["edges"]], [finite(v) for v in term["values"]])
+
+def _bins_source(term: dict, c: str) -> str:
+    return _halved([finite(e) for e in term["edges"]], [repr(finite(v)) for v in term["values"]], c)
+
+
+def _bins_of_all(term: dict, c: str, field: Field, other: str) -> str:
+    "As `_bins_source`, for every number: those that are not plainly good are in bins of their own, which saves a test."
+    low, high, codes = _plain(field)
+    edges, values = [finite(e) for e in term["edges"]], [repr(finite(v)) for v in term["values"]]
+    cuts = sorted({*edges, low, *codes, *(math.nextafter(x, math.inf) for x in (high, *codes))} - {-math.inf, math.inf})
+    return _halved(cuts, [values[bisect_right(edges, x)] if low <= x <= high and x not in codes else other for x in (-math.inf, *cuts)], c)
 
 
 def _linear_source(term: dict, c: str) -> str:
@@ -146,14 +162,17 @@ class _Writer:
                 lines.append("z += " + " + ".join(added_source(k, self.terms[k], cell[column]) for k in ks))
                 continue
             (k,), i = ks, self.index[column]
-            test, plain, other = cell_source(i, self.fields[i])
-            missing = f"absent.append(name{i}); z += {self.model.terms[k].values([None])[0]!r}"
-            cases = [(f"f{i} is None", missing)]
-            if self.terms[k]["kind"] == "levels" and not self.fields[i].numeric:
-                cases = [(f"f{i} in level{k}", f"z += level{k}[f{i}]"), *cases]
+            term, field, f = self.terms[k], self.fields[i], f"f{i}"
+            test, plain, other = cell_source(i, field)
+            other = f"add{k}([{other}])[0]"
+            cases = [(f"{f} is None", f"absent.append(name{i}); z += {self.model.terms[k].values([None])[0]!r}")]
+            if term["kind"] == "levels" and not field.numeric:
+                cases = [(f"{f} in level{k}", f"z += level{k}[{f}]"), *cases]
+            elif term["kind"] == "bins":
+                other = _bins_of_all(term, f, field, other)
             else:
-                cases += [(test, f"z += {added_source(k, self.terms[k], plain, plain=True)}")]
-            lines += [f"{'el' if n else ''}if {case}: {then}" for n, (case, then) in enumerate(cases)] + [f"else: z += add{k}([{other}])[0]"]
+                cases += [(test, f"z += {added_source(k, term, plain, plain=True)}")]
+            lines += [f"{'el' if n else ''}if {case}: {then}" for n, (case, then) in enumerate(cases)] + [f"else: z += {other}"]
         return lines
 
     def source(self, checked: set[str]) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import os
 import re
 import signal
@@ -23,15 +24,15 @@ from unittest import mock
 import pytest
 from test_deploy import CARD, EXAMPLE, TERMS, golden_card, one
 
-from creditrisk.compiled import compile_rows
+from creditrisk.compiled import Doubt, compile_rows
 from creditrisk.decisions import DecisionError
 from creditrisk.deploy import Scorer, create_app
-from creditrisk.intake import Intake
+from creditrisk.intake import Intake, fault
 from creditrisk.load import sample_loans
 from creditrisk.metrics import Metrics
 from creditrisk.service import Watched
 from creditrisk.settings import Settings, SettingsError, caller_of, new_key, read_settings
-from creditrisk.terms import Additive, Field, ScorerError
+from creditrisk.terms import SET_ASIDE, Additive, Field, ScorerError
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # starlette announces a successor of httpx
@@ -137,6 +138,28 @@ def test_a_field_of_two_terms_and_of_a_derived_column_adds_up_as_by_column():
     names = model.inputs
     assert absents == [[n for n in names if cells[n][i] is None] for i in range(len(rows))]
     assert asides == [[n for n in names if cells[n][i].__class__.__name__ == "Mark"] for i in range(len(rows))]
+
+
+@pytest.mark.parametrize("outside", ["reject", "missing", "warn"])
+@pytest.mark.parametrize("codes", [[], ["7"], ["-1", "8"], ["0", "50", "50.00000000000001"]])
+@pytest.mark.parametrize("low, high", [(None, None), (0, None), (None, 50), (0, 50), (7, 7)])
+def test_bins_of_every_number_add_up_as_by_column(low, high, codes, outside):
+    edges = [-3.0, 0.0, 7.0, 10.0, 50.0, 60.0]
+    term = {"column": "debt", "kind": "bins", "edges": edges, "values": [0.125 * i for i in range(7)], "missing": 2.0, "special": 3.0}
+    card, field = {"intercept": 0.0, "terms": [term], "derived": []}, Field("debt", "money", min=low, max=high, outside=outside, codes=dict.fromkeys(codes, "said otherwise"))
+    marks = [-1e300, -1.0, *edges, 8.0, 50.00000000000001, 1e300]
+    values = [x for mark in marks for x in (math.nextafter(mark, -math.inf), mark, math.nextafter(mark, math.inf))]
+    given = [None, *(x for x in values if outside != "reject" or codes or (low is None or x >= low) and (high is None or x <= high))]  # msgspec has refused the others
+    refused = [x for x in given if fault(field, x)]
+    model, cells = Additive(card, {"debt": field}), {"debt": field.read_all(given)}
+    weigh = compile_rows(card, model, [field], checked=set(), wrong=lambda f, v: None)
+    log_odds, absents, asides = weigh([(x,) for x in given])
+    assert log_odds == model.weigh(cells, len(given))[0]
+    assert absents == [["debt"] * (cell is None) for cell in cells["debt"]] and asides == [["debt"] * (cell is SET_ASIDE) for cell in cells["debt"]]
+    careful = compile_rows(card, model, [field], checked=set(), wrong=fault)
+    for x in refused:
+        with pytest.raises(Doubt):
+            careful([(x,)])
 
 
 def test_names_of_a_card_are_never_code():
