@@ -42,16 +42,16 @@ def other_reader(
     return other
 
 # %% ../nbs/05c_compiled.ipynb #bd801c32
-def _plain(field: Field) -> tuple[float, float, list[float]]:  # lowest, highest, and codes between
-    "What numbers are plainly good; whoever decoded the request has looked at the bounds of those that have no other case."
-    seen = field.outside == "missing" or field.codes
-    low, high = (finite(v) if seen and v is not None else none for v, none in ((field.min, -math.inf), (field.max, math.inf)))
+def _plain_range(field: Field) -> tuple[float, float, list[float]]:  # lowest, highest, and codes between
+    "What numbers are plainly good. Bounds that refuse, without codes, were looked at when the request was decoded; those that warn change nothing."
+    bounded = field.outside == "missing" or field.codes
+    low, high = (finite(v) if bounded and v is not None else none for v, none in ((field.min, -math.inf), (field.max, math.inf)))
     return low, high, [finite(c) for c in sorted(field.coded) if low <= c <= high]
 
 
 def _number_test(field: Field, f: str) -> str:
     "Whether a number, a float, is plainly good."
-    low, high, codes = _plain(field)
+    low, high, codes = _plain_range(field)
     bounds = [f"{f} >= {low!r}"] * math.isfinite(low) + [f"{f} <= {high!r}"] * math.isfinite(high)
     return " and ".join([*bounds, *(f"{f} != {c!r}" for c in codes)]) or "True"
 
@@ -66,20 +66,20 @@ def cell_source(i: int, field: Field) -> tuple[str, str, str]:  # when a raw val
 
 # %% ../nbs/05c_compiled.ipynb #a4dacc46
 def _halved(edges: list[float], values: list[str], c: str) -> str:
-    "The value of a bin, by few comparisons."
+    "The value of a number's bin, by few comparisons."
     if not edges:
         return values[0]
     m = len(edges) // 2
     return f"({_halved(edges[:m], values[: m + 1], c)} if {c} < {edges[m]!r} else {_halved(edges[m + 1 :], values[m + 1 :], c)})"
 
 
-def _bins_source(term: dict, c: str) -> str:
-    return _halved([finite(e) for e in term["edges"]], [repr(finite(v)) for v in term["values"]], c)
-
-
-def _bins_of_all(term: dict, c: str, field: Field, other: str) -> str:
-    "As `_bins_source`, for every number: those that are not plainly good are in bins of their own, which saves a test."
-    low, high, codes = _plain(field)
+def _bins_source(
+    term: dict,
+    c: str,
+    plain: tuple[float, float, list[float]] = (-math.inf, math.inf, []),  # what numbers have their value; the others are in bins of their own, which saves a test
+    other: str = "",  # the value of the others
+) -> str:
+    low, high, codes = plain
     edges, values = [finite(e) for e in term["edges"]], [repr(finite(v)) for v in term["values"]]
     cuts = sorted({*edges, low, *codes, *(math.nextafter(x, math.inf) for x in (high, *codes))} - {-math.inf, math.inf})
     return _halved(cuts, [values[bisect_right(edges, x)] if low <= x <= high and x not in codes else other for x in (-math.inf, *cuts)], c)
@@ -164,15 +164,15 @@ class _Writer:
             (k,), i = ks, self.index[column]
             term, field, f = self.terms[k], self.fields[i], f"f{i}"
             test, plain, other = cell_source(i, field)
-            other = f"add{k}([{other}])[0]"
+            rest = f"add{k}([{other}])[0]"
             cases = [(f"{f} is None", f"absent.append(name{i}); z += {self.model.terms[k].values([None])[0]!r}")]
             if term["kind"] == "levels" and not field.numeric:
                 cases = [(f"{f} in level{k}", f"z += level{k}[{f}]"), *cases]
             elif term["kind"] == "bins":
-                other = _bins_of_all(term, f, field, other)
+                rest = _bins_source(term, f, _plain_range(field), rest)
             else:
                 cases += [(test, f"z += {added_source(k, term, plain, plain=True)}")]
-            lines += [f"{'el' if n else ''}if {case}: {then}" for n, (case, then) in enumerate(cases)] + [f"else: z += {other}"]
+            lines += [f"{'el' if n else ''}if {case}: {then}" for n, (case, then) in enumerate(cases)] + [f"else: z += {rest}"]
         return lines
 
     def source(self, checked: set[str]) -> str:

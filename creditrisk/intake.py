@@ -337,7 +337,7 @@ class Intake:
         self.fields = [*scorer.fields.values(), *self.extra.values()]
         self.most = most_values(len(self.fields))
         self.texts = [i for i, f in enumerate(self.fields) if not f.numeric]
-        self.unsaid = repeat(None, sys.maxsize)  # what a field has that was not said; its length says how often it was asked, and counting otherwise would take a tenth of the time of scoring
+        self.unsaid = repeat(None, sys.maxsize)  # what a field has that was not said; how much of it is left tells how often that was
         self.decoder, self.astuple = Decoder(_body_type(self.fields, self.unsaid.__next__)), astuple
         looked = {f.name for f in self.fields if f.outside == "reject" and (f.codes or not f.numeric)}
         options = {"checked": looked - {*scorer.model.inputs}, "wrong": fault}
@@ -350,15 +350,15 @@ class Intake:
             raise Doubt("too many values")  # msgspec would make them all before it counts them
         left = length_hint(self.unsaid)
         found = self.decoder.decode(body)
-        keys = 1 - (left - length_hint(self.unsaid))
+        silent = left - length_hint(self.unsaid)
         if found.data is not None and found.columns is None:
-            return partial(map, self.astuple, found.data), keys + len(found.data) * len(self.fields)
+            return partial(map, self.astuple, found.data), 1 + len(found.data) * len(self.fields) - silent
         columns = self.astuple(found.columns) if found.data is None is not found.columns else []
         lengths = {len(values) for values in columns if values is not None}
         if len(lengths) != 1:
             raise Doubt("no lists, or of several lengths")
         (n,) = lengths
-        return partial(zip, *([None] * n if values is None else values for values in columns), strict=True), keys + len(columns)
+        return partial(zip, *([None] * n if values is None else values for values in columns), strict=True), 1 + len(columns) - silent
 
     def fast(
         self,

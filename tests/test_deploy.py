@@ -683,7 +683,7 @@ def test_the_fast_path_takes_only_what_the_careful_one_does(client, model, rows,
         intake = Intake(model)
         rows, weighed = intake.read(body)
         read = [*rows()]
-        given_ = {f.name: [*column] for f, column in zip(intake.fields, zip(*careful, strict=True), strict=True)}
+        given_ = {f.name: column for f, column in zip(intake.fields, zip(*careful, strict=True), strict=True)}
         assert status == 200 and len(read) == len(careful) and weighed[0] == model.log_odds(model.cells(given_, len(careful)), len(careful))
         cells = model.cells(given_, len(careful))
         assert weighed[1] == [[c for c in cells if cells[c][i] is None] for i in range(len(read))]
